@@ -1,0 +1,61 @@
+# make demo            the main job: migrate, train, evaluate, draw (10 minutes on 2 cores)
+# make pretrain-demo   a masked autoencoder from nothing (a few minutes)
+# make test            the tests
+# make lint            ruff
+#
+# Each sets up .venv from the pinned requirements when it is missing or they have changed.
+# In an environment of your own (docs/INSTALL.md) run the Python commands below as they stand.
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check --quiet
+READY := $(VENV)/.ready
+UNFINISHED := $(VENV)/.unfinished
+SHAPES := datasets/shapes/val.json
+
+# The first that runs and has the pinned wheels; `make test PYTHON=...` chooses another.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,\
+    $(shell $(p) -c '$(SUPPORTED)' 2>/dev/null && echo $(p))))
+
+.PHONY: demo pretrain-demo test lint
+
+demo: $(READY) $(SHAPES)
+	$(RUN) train_net.py --config-file configs/quickstart.py
+	$(RUN) tools/quickstart_pictures.py output/quickstart
+
+pretrain-demo: $(READY) $(SHAPES)
+	$(RUN) train_net.py --config-file configs/pretrain/mae_vit_tiny_demo.py
+
+test: $(READY)
+	$(RUN) -m pytest
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+# The json of the last split is written last, so it stands for all of them.
+$(SHAPES): datasets/prepare_shapes.py $(wildcard projects/imTED/imted/data/shapes*.py) | $(READY)
+	$(RUN) datasets/prepare_shapes.py --output datasets/shapes
+
+# An interrupted set-up starts again from nothing; changed requirements are installed in place.
+$(READY): requirements/lock.txt requirements/detectron2.txt
+	@if [ -e $(UNFINISHED) ] || [ ! -x $(RUN) ]; then \
+	    python="$(PYTHON)"; \
+	    $${python:-false} -c '$(SUPPORTED)' 2>/dev/null || { \
+	        echo "error: $(VENV) needs Python 3.11 or 3.12; found" \
+	            "$$($${python:-python3} --version 2>&1). Name one: make PYTHON=/path/to/python3.11" >&2; \
+	        exit 1; }; \
+	    echo "Setting up $(VENV), once: about 3 minutes and 6 GB"; \
+	    rm -rf $(VENV) && mkdir $(VENV) && touch $(UNFINISHED) && $$python -m venv $(VENV); \
+	fi
+	@echo "Installing requirements/lock.txt"
+	@$(PIP) install --constraint requirements/lock.txt setuptools
+	@$(PIP) install --no-build-isolation --requirement requirements/lock.txt
+	@$(RUN) -c 'import detectron2' 2>/dev/null || { \
+	    echo "Installing Detectron2" && \
+	    $(PIP) install --require-hashes --no-deps --only-binary=:all: --python-version 3.10 \
+	        --target "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	        --requirement requirements/detectron2.txt; }
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@rm -f $(UNFINISHED) && touch $@
