@@ -1,0 +1,79 @@
+#!/usr/bin/env python
+"""Generate the synthetic shapes data set: COCO json and images with exact truth, by seed."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from imted.data.shapes import CLASS_NAMES, ShapesOptions
+from imted.data.shapes_dataset import check_split, write_split
+from imted.errors import UserError
+
+EPILOG = f"""\
+what it writes
+  OUTPUT/train.json  OUTPUT/train/000001.jpg ...   images to train on
+  OUTPUT/val.json    OUTPUT/val/000001.jpg ...     held-out images
+  OUTPUT/pretrain.json  OUTPUT/pretrain/...        with --pretrain-images only
+
+classes
+  {", ".join(CLASS_NAMES)}
+
+Masks are the visible pixels (RLE). Each annotation also has occlusion_ratio (hidden fraction),
+visible_parts (pieces that the occluders leave) and full_bbox. Some images are empty; some have a
+crowd (iscrowd 1). Image k of a split depends on the seed, the image size, the split and k only,
+never on how many images are written. The same command gives the same files again, and refuses to
+write over the files of another one.
+
+example
+  python datasets/prepare_shapes.py --output datasets/shapes --train-images 2000 --val-images 200
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--output", type=Path, default=Path("datasets/shapes"), help="folder (%(default)s)")
+    add("--train-images", type=int, default=2000, metavar="N", help="0 for none (%(default)s)")
+    add("--val-images", type=int, default=200, metavar="N", help="0 for none (%(default)s)")
+    add("--pretrain-images", type=int, default=0, metavar="N", help="0 for none (%(default)s)")
+    add("--image-size", type=int, default=192, metavar="PIXELS",
+        help="side of the square images, a multiple of 16 (%(default)s)")  # fmt: skip
+    add("--seed", type=int, default=0, help="not negative (%(default)s)")
+    add("--workers", type=int, default=os.cpu_count(), metavar="N",
+        help="processes; the files don't depend on it (one a core: %(default)s)")  # fmt: skip
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Write the splits that were asked for, after checking all of them."""
+    arguments = parse_arguments()
+    counts = {
+        "train": arguments.train_images,
+        "val": arguments.val_images,
+        "pretrain": arguments.pretrain_images,
+    }
+    counts = {split: count for split, count in counts.items() if count != 0}
+    if not counts:
+        raise UserError("every number of images is 0; give at least one that is not.")
+    options = ShapesOptions(image_size=arguments.image_size)
+    for split, count in counts.items():
+        check_split(arguments.output, split, count, arguments.seed, options)
+    for split, count in counts.items():
+        start = time.perf_counter()
+        path = write_split(
+            arguments.output, split, count, arguments.seed, options, arguments.workers
+        )
+        seconds = time.perf_counter() - start
+        print(f"{path}: {count} images in {seconds:.1f} s ({count / seconds:.0f} images/s)")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
