@@ -1,0 +1,22 @@
+"""imTED's modules: encoder, pyramid, modulated pooler, decoder, ROI heads, masked autoencoder."""
+
+from .decoder import DecoderBoxHead, MAEDecoder, ReconstructionDecoder
+from .encoder import MAEEncoder
+from .masked_autoencoder import MaskedAutoencoder
+from .modulated_pooler import ModulatedPooler
+from .pyramid import EncoderPyramid
+from .roi_heads import RUNGS, ImTEDROIHeads
+from .windowed_encoder import WindowedEncoder
+
+__all__ = [
+    "RUNGS",
+    "DecoderBoxHead",
+    "EncoderPyramid",
+    "ImTEDROIHeads",
+    "MAEDecoder",
+    "MAEEncoder",
+    "MaskedAutoencoder",
+    "ModulatedPooler",
+    "ReconstructionDecoder",
+    "WindowedEncoder",
+]

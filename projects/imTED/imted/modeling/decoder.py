@@ -1,0 +1,129 @@
+"""The MAE decoder: one trunk, once as the reconstruction decoder and once as the box head.
+
+Shapes: N sequences (images or RoIs), L tokens, D encoder channels, C decoder channels.
+"""
+
+import torch
+from detectron2.layers import ShapeSpec
+from torch import nn
+
+from .positions import resize_position_embedding, sincos_position_embedding
+from .transformer_blocks import LayerNorm, TransformerBlocks, init_transformer_weights
+
+
+class MAEDecoder(nn.Module):
+    """What pre-training and detection have in common, named as in a MAE checkpoint.
+
+    The encoder's final norm is the first thing a MAE decoder's input goes through, so it travels
+    with the decoder (imTED, Sec. 3.2).
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_dim: int,
+        dim: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        grid_size: int = 14,
+        drop_path_rate: float = 0.0,
+        use_act_checkpoint: bool = False,
+    ) -> None:
+        """
+        Args:
+            encoder_dim: Channels of the tokens that come in (D).
+            dim: Channels of a decoder token (C).
+            depth: Number of decoder blocks.
+            num_heads: Attention heads.
+            mlp_ratio: Hidden width of the MLP over `dim`.
+            grid_size: Patches along one side of a pre-training image.
+            drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
+            use_act_checkpoint: Recompute each block in the backward pass to save memory.
+        """
+        super().__init__()
+        self.norm = LayerNorm(encoder_dim)
+        self.decoder_embed = nn.Linear(encoder_dim, dim)
+        self.decoder_pos_embed = nn.Parameter(
+            sincos_position_embedding(dim, grid_size), requires_grad=False
+        )
+        self.decoder_blocks = TransformerBlocks(
+            dim, depth, num_heads, mlp_ratio, drop_path_rate, use_act_checkpoint
+        )
+        self.apply(init_transformer_weights)
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Normalise encoder tokens (N, L, D) and project them to (N, L, C)."""
+        return self.decoder_embed(self.norm(tokens))
+
+
+class ReconstructionDecoder(MAEDecoder):
+    """MAE's decoder in pre-training: predicts the pixels of every patch."""
+
+    def __init__(self, *, patch_size: int = 16, **kwargs) -> None:
+        """
+        Args:
+            patch_size: Side of a patch in pixels.
+            **kwargs: See :class:`MAEDecoder`.
+        """
+        super().__init__(**kwargs)
+        dim = self.decoder_embed.out_features
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.decoder_norm = LayerNorm(dim)
+        self.decoder_pred = nn.Linear(dim, patch_size**2 * 3)
+        init_transformer_weights(self.decoder_pred)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(
+        self, encoded: torch.Tensor, ids_restore: torch.Tensor, grid: tuple[int, int]
+    ) -> torch.Tensor:
+        """Fill the hidden places with the mask token and predict all patches.
+
+        Args:
+            encoded: The encoder's output for the visible tokens, class token first,
+                (N, 1 + visible, D).
+            ids_restore: (N, L), where in the sequence "visible tokens, then hidden ones" each
+                patch stands.
+            grid: Rows and columns of patches, L = rows * columns.
+
+        Returns:
+            Predicted pixels, (N, L, patch_size**2 * 3).
+        """
+        tokens = self.embed(encoded)
+        cls_token, visible = tokens[:, :1], tokens[:, 1:]
+        batch, length = ids_restore.shape
+        hidden = self.mask_token.expand(batch, length - visible.shape[1], -1)
+        patches = torch.cat([visible, hidden.to(visible)], dim=1)
+        patches = patches.gather(1, ids_restore[..., None].expand(-1, -1, patches.shape[2]))
+        tokens = torch.cat([cls_token, patches], dim=1)
+        tokens = tokens + resize_position_embedding(self.decoder_pos_embed, grid)
+        tokens = self.decoder_norm(self.decoder_blocks(tokens))
+        return self.decoder_pred(tokens)[:, 1:]
+
+
+class DecoderBoxHead(MAEDecoder):
+    """MAE's decoder as the box head (imTED, Sec. 3.2 and Fig. 2): RoI features to one vector.
+
+    Each RoI's positions are tokens of one sequence; the class token stays behind. The norm after
+    the mean is new, as in the released code: MAE's ``decoder_norm`` served pixels.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.box_norm = LayerNorm(self.decoder_embed.out_features)
+
+    @property
+    def output_shape(self) -> ShapeSpec:
+        """Shape of one RoI's vector, as Detectron2's box heads state it."""
+        return ShapeSpec(channels=self.decoder_embed.out_features)
+
+    def decode(self, roi_features: torch.Tensor) -> torch.Tensor:
+        """Run RoI features (R, D, h, w) through the migrated layers: tokens (R, h * w, C)."""
+        grid = roi_features.shape[-2:]
+        positions = resize_position_embedding(self.decoder_pos_embed, grid)[:, 1:]
+        tokens = self.embed(roi_features.flatten(2).transpose(1, 2))
+        return self.decoder_blocks(tokens + positions)
+
+    def forward(self, roi_features: torch.Tensor) -> torch.Tensor:
+        """Turn RoI features (R, D, h, w) into one vector each, (R, C)."""
+        return self.box_norm(self.decode(roi_features).mean(dim=1))

@@ -1,0 +1,98 @@
+"""The MAE encoder as a Detectron2 backbone: a plain ViT with its class token.
+
+Shapes: N images, C channels, h x w patches, L = h * w tokens.
+"""
+
+import torch
+from detectron2.modeling import Backbone
+from timm.layers import PatchEmbed
+from torch import nn
+
+from .positions import resize_position_embedding, sincos_position_embedding
+from .transformer_blocks import TransformerBlocks, init_transformer_weights
+
+
+class MAEEncoder(Backbone):
+    """Plain ViT with global attention, every parameter named as in a MAE checkpoint.
+
+    The encoder's final norm is not here: in imTED it is applied to each RoI's tokens, by the
+    decoder (imTED, Sec. 3.2), so it lives in :class:`imted.modeling.MAEDecoder`.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        depth: int,
+        num_heads: int,
+        patch_size: int = 16,
+        pretrain_img_size: int = 224,
+        mlp_ratio: float = 4.0,
+        drop_path_rate: float = 0.0,
+        use_act_checkpoint: bool = False,
+        out_feature: str = "last_feat",
+    ) -> None:
+        """
+        Args:
+            embed_dim: Channels of a token.
+            depth: Number of transformer blocks.
+            num_heads: Attention heads.
+            patch_size: Side of a patch in pixels, which is also the stride of the feature map.
+            pretrain_img_size: Side in pixels of the images that the positions were made for.
+            mlp_ratio: Hidden width of the MLP over `embed_dim`.
+            drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
+            use_act_checkpoint: Recompute each block in the backward pass to save memory.
+            out_feature: Name of the feature map in the output.
+        """
+        super().__init__()
+        self.patch_embed = PatchEmbed(
+            img_size=None, patch_size=patch_size, embed_dim=embed_dim, strict_img_size=False
+        )
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.pos_embed = nn.Parameter(
+            sincos_position_embedding(embed_dim, pretrain_img_size // patch_size)
+        )
+        self.blocks = TransformerBlocks(
+            embed_dim, depth, num_heads, mlp_ratio, drop_path_rate, use_act_checkpoint
+        )
+        self._out_features = [out_feature]
+        self._out_feature_channels = {out_feature: embed_dim}
+        self._out_feature_strides = {out_feature: patch_size}
+
+        self.apply(init_transformer_weights)
+        nn.init.xavier_uniform_(self.patch_embed.proj.weight.flatten(1))
+        nn.init.normal_(self.cls_token, std=0.02)
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return self.patch_embed.patch_size[0]
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Turn images (N, 3, H, W) into patch tokens with positions (N, L, C), no class token."""
+        grid = (images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size)
+        positions = resize_position_embedding(self.pos_embed, grid)
+        return self.patch_embed(images) + positions[:, 1:]
+
+    def encode(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Put the class token before any subset of patch tokens and run the blocks.
+
+        Args:
+            tokens: Patch tokens with positions, (N, L, C).
+
+        Returns:
+            (N, 1 + L, C), class token first, not normalised.
+        """
+        cls_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+        return self.blocks(torch.cat([cls_token, tokens], dim=1))
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Encode normalised images (N, 3, H, W), both sides multiples of the patch size.
+
+        Returns:
+            The last block's patch tokens as one map {out_feature: (N, C, h, w)}.
+        """
+        height, width = (side // self.patch_size for side in images.shape[-2:])
+        tokens = self.encode(self.embed(images))[:, 1:]
+        last_feat = tokens.transpose(1, 2).unflatten(2, (height, width))
+        return {self._out_features[0]: last_feat}

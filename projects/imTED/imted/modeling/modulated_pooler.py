@@ -1,0 +1,58 @@
+"""The multi-scale feature modulator (MFM) of imTED (Sec. 3.3, Fig. 3).
+
+Shapes: R RoIs of all images, D encoder channels, C pyramid channels, S x S the pooled size.
+"""
+
+import torch
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.structures import Boxes
+from torch import nn
+
+
+class ModulatedPooler(nn.Module):
+    """Pool the encoder feature and add the pyramid's through a per-channel scale.
+
+    ``features = encoder RoIs + scale * projection(pyramid RoIs)``. The scale starts at zero, so
+    at the first step the decoder sees exactly what MAE's decoder saw in pre-training.
+
+    The paper projects the pyramid maps and then pools. Both steps are linear and RoIs lie inside
+    the image, so pooling first gives the same; it pools C channels rather than D and projects
+    R * S * S positions rather than four whole maps.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_pooler: ROIPooler,
+        pyramid_pooler: ROIPooler,
+        encoder_dim: int,
+        pyramid_channels: int,
+    ) -> None:
+        """
+        Args:
+            encoder_pooler: RoIAlign on the single encoder feature.
+            pyramid_pooler: RoIAlign on the pyramid, one level per RoI by its size.
+            encoder_dim: Channels of the encoder feature (D).
+            pyramid_channels: Channels of the pyramid (C).
+        """
+        super().__init__()
+        self.encoder_pooler = encoder_pooler
+        self.pyramid_pooler = pyramid_pooler
+        self.projection = nn.Conv2d(pyramid_channels, encoder_dim, kernel_size=1)
+        self.scale = nn.Parameter(torch.zeros(encoder_dim))
+
+    def forward(self, features: list[torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
+        """Pool RoI features.
+
+        Args:
+            features: The pyramid maps (N, C, ., .) from fine to coarse, then the encoder feature
+                (N, D, ., .).
+            boxes: N sets of boxes in image coordinates.
+
+        Returns:
+            (R, D, S, S).
+        """
+        *pyramid, encoder_feature = features
+        single_scale = self.encoder_pooler([encoder_feature], boxes)
+        multi_scale = self.projection(self.pyramid_pooler(pyramid, boxes))
+        return single_scale + self.scale[:, None, None] * multi_scale

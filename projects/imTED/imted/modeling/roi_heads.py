@@ -1,0 +1,132 @@
+"""ROI heads that host the MAE decoder, and the paper's ladder from Faster R-CNN to imTED."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.roi_heads import FastRCNNConvFCHead, StandardROIHeads
+from torch import nn
+
+from .decoder import DecoderBoxHead
+from .modulated_pooler import ModulatedPooler
+
+MIGRATED_DECODER = ("norm", "decoder_embed", "decoder_pos_embed", "decoder_blocks")
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step from a plain detector to imTED.
+
+    Attributes:
+        box_features: What the box head reads: "pyramid", "encoder" or "modulated" (both).
+        migrated: Parts of the box head that must come from a MAE checkpoint. An empty tuple
+            together with `decoder_head` means a decoder of the same shape, at random.
+        decoder_head: Whether the box head is the MAE decoder or convolutions.
+    """
+
+    box_features: str
+    migrated: tuple[str, ...]
+    decoder_head: bool = True
+
+
+RUNGS: dict[str, Rung] = {
+    # Faster/Mask R-CNN on the pyramid with a random 4conv1fc head.
+    "baseline": Rung("pyramid", migrated=(), decoder_head=False),
+    # Fig. 2(a): the decoder reads the pyramid, whose channels its first layers do not fit.
+    "decoder_head": Rung("pyramid", migrated=("decoder_pos_embed", "decoder_blocks")),
+    # Fig. 2(b): the decoder reads the encoder's feature and nothing else.
+    "integral": Rung("encoder", migrated=MIGRATED_DECODER),
+    # Fig. 2(c): and the pyramid comes back through the modulator.
+    "imted": Rung("modulated", migrated=MIGRATED_DECODER),
+    # Table 1's control: imTED with a random decoder; the norm belongs to the encoder.
+    "control": Rung("modulated", migrated=("norm",)),
+}
+
+
+class ImTEDROIHeads(StandardROIHeads):
+    """Detectron2's standard ROI heads with imTED's box branch; masks read the pyramid as ever."""
+
+    def __init__(
+        self,
+        *,
+        rung: str = "imted",
+        encoder_dim: int,
+        decoder: Mapping[str, int | float | bool],
+        encoder_feature: str = "last_feat",
+        encoder_stride: int = 16,
+        pyramid_features: Sequence[str] = ("p2", "p3", "p4", "p5"),
+        pyramid_strides: Sequence[int] = (4, 8, 16, 32),
+        pyramid_channels: int = 256,
+        box_resolution: int = 7,
+        canonical_box_size: int = 224,
+        box_predictor: nn.Module,
+        **kwargs,
+    ) -> None:
+        """
+        Args:
+            rung: Which step of the paper's ladder to build, a key of :data:`RUNGS`.
+            encoder_dim: Channels of the encoder feature.
+            decoder: Arguments of :class:`DecoderBoxHead` except `encoder_dim`.
+            encoder_feature: Name of the encoder feature among the backbone's outputs.
+            encoder_stride: Its stride in pixels.
+            pyramid_features: Names of the pyramid levels that boxes are pooled from.
+            pyramid_strides: Their strides in pixels.
+            pyramid_channels: Channels of the pyramid.
+            box_resolution: Side of the pooled RoI, in positions.
+            canonical_box_size: Side in pixels of a box that is pooled at stride 16.
+            box_predictor: Detectron2's box predictor; its input is the decoder's `dim`.
+            **kwargs: See Detectron2's ``StandardROIHeads``.
+
+        Raises:
+            ValueError: If `rung` is not a key of :data:`RUNGS`.
+        """
+        if rung not in RUNGS:
+            raise ValueError(
+                f"model.roi_heads.rung={rung!r} is not one of {', '.join(map(repr, RUNGS))}."
+            )
+        spec = RUNGS[rung]
+        encoder_pooler = _roi_align(box_resolution, [encoder_stride], canonical_box_size)
+        pyramid_pooler = _roi_align(box_resolution, pyramid_strides, canonical_box_size)
+        pyramid_features = list(pyramid_features)
+        if spec.box_features == "modulated":
+            in_features = [*pyramid_features, encoder_feature]
+            pooler = ModulatedPooler(
+                encoder_pooler=encoder_pooler,
+                pyramid_pooler=pyramid_pooler,
+                encoder_dim=encoder_dim,
+                pyramid_channels=pyramid_channels,
+            )
+        elif spec.box_features == "encoder":
+            in_features, pooler = [encoder_feature], encoder_pooler
+        else:
+            in_features, pooler = pyramid_features, pyramid_pooler
+
+        in_channels = pyramid_channels if spec.box_features == "pyramid" else encoder_dim
+        if spec.decoder_head:
+            box_head = DecoderBoxHead(encoder_dim=in_channels, **decoder)
+        else:
+            box_head = FastRCNNConvFCHead(
+                ShapeSpec(channels=in_channels, height=box_resolution, width=box_resolution),
+                conv_dims=[pyramid_channels] * 4,
+                fc_dims=[box_predictor.cls_score.in_features],
+                conv_norm="LN",
+            )
+        super().__init__(
+            box_in_features=in_features,
+            box_pooler=pooler,
+            box_head=box_head,
+            box_predictor=box_predictor,
+            **kwargs,
+        )
+        self.rung = rung
+
+
+def _roi_align(resolution: int, strides: Sequence[int], canonical_box_size: int) -> ROIPooler:
+    return ROIPooler(
+        output_size=resolution,
+        scales=[1.0 / stride for stride in strides],
+        sampling_ratio=0,
+        pooler_type="ROIAlignV2",
+        canonical_box_size=canonical_box_size,
+    )

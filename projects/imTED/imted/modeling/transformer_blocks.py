@@ -1,0 +1,57 @@
+"""The stack of transformer blocks that encoder and decoder share."""
+
+from functools import partial
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+# MAE's epsilon, for every norm inside encoder and decoder.
+LayerNorm = partial(nn.LayerNorm, eps=1e-6)
+
+
+class TransformerBlocks(nn.ModuleList):
+    """Pre-norm blocks with global attention (timm's, so scaled_dot_product_attention inside)."""
+
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        drop_path_rate: float = 0.0,
+        use_act_checkpoint: bool = False,
+    ) -> None:
+        """
+        Args:
+            dim: Channels of a token.
+            depth: Number of blocks.
+            num_heads: Attention heads.
+            mlp_ratio: Hidden width of the MLP over `dim`.
+            drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
+            use_act_checkpoint: Recompute each block in the backward pass to save memory.
+        """
+        rates = torch.linspace(0, drop_path_rate, depth, device="cpu").tolist()
+        super().__init__(
+            Block(dim, num_heads, mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=LayerNorm)
+            for rate in rates
+        )
+        self.use_act_checkpoint = use_act_checkpoint
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Run the blocks in order; tokens are (N, L, C) in and out."""
+        for block in self:
+            if self.use_act_checkpoint and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, use_reentrant=False)
+            else:
+                tokens = block(tokens)
+        return tokens
+
+
+def init_transformer_weights(module: nn.Module) -> None:
+    """Initialise one module as MAE does: Xavier-uniform linear layers, zero biases."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
