@@ -1,0 +1,179 @@
+"""The one loader: MAE checkpoints migrate into detectors, our own files load as they are."""
+
+import logging
+
+import torch
+from torch import nn
+
+from imted.errors import UserError
+from imted.modeling import RUNGS, MaskedAutoencoder
+from imted.modeling.positions import resize_position_embedding
+from imted.modeling.roi_heads import MIGRATED_DECODER
+
+from .files import read_state_dict
+from .report import LoadReport
+
+logger = logging.getLogger(__name__)
+
+_ENCODER = ("patch_embed", "cls_token", "pos_embed", "blocks")
+_PIXELS_ONLY = ("mask_token", "decoder_norm", "decoder_pred")
+# The layers whose size is the number of classes.
+_CLASS_LAYERS = ("roi_heads.box_predictor.", "roi_heads.mask_head.predictor.")
+
+
+def load_checkpoint(model: nn.Module, path: str, fine_tune: bool = False) -> LoadReport:
+    """Load a file's weights into a detector or a masked autoencoder, and log a table of it.
+
+    A MAE checkpoint (official layout, or a pre-training run's own) migrates: the encoder becomes
+    the backbone; final norm, decoder embedding, positions and blocks become the box head, as far
+    as the model's rung wants them (:data:`imted.modeling.RUNGS`). Position embeddings are resized
+    when the grid differs. Any other file must hold the model's own weights.
+
+    Args:
+        model: What to fill.
+        path: A path or any URL that iopath reads.
+        fine_tune: Let the layers whose size is the number of classes start anew where the file
+            has other classes.
+
+    Returns:
+        An account of every tensor.
+
+    Raises:
+        UserError: If the file is no checkpoint, lacks what the model migrates, or has other sizes.
+    """
+    weights = _strip_pretraining_prefix(read_state_dict(path))
+    report = LoadReport(path)
+    if "patch_embed.proj.weight" not in weights:
+        sources = _own_sources(model, weights, report, fine_tune)
+    elif isinstance(model, MaskedAutoencoder):
+        sources = {name: name.split(".", 1)[1] for name in model.state_dict()}
+    else:
+        sources = _migration_sources(model, weights, report)
+    _copy(model, weights, sources, report)
+    logger.info(report.table())
+    return report
+
+
+def _strip_pretraining_prefix(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Turn the keys of a pre-training run's checkpoint into the official layout."""
+    if "encoder.patch_embed.proj.weight" not in weights:
+        return weights
+    return {key.removeprefix("encoder.").removeprefix("decoder."): v for key, v in weights.items()}
+
+
+def _migration_sources(
+    model: nn.Module, weights: dict[str, torch.Tensor], report: LoadReport
+) -> dict[str, str]:
+    """Map each migrated parameter of a detector to its name in a MAE checkpoint."""
+    roi_heads = model.roi_heads
+    rung = RUNGS[roi_heads.rung]
+    has_decoder = any(key.startswith("decoder_blocks.") for key in weights)
+    if "decoder_blocks" in rung.migrated and not has_decoder:
+        raise UserError(
+            f"{report.path} (train.init_checkpoint) holds a MAE encoder without its decoder, and "
+            f"rung {roi_heads.rung!r} migrates the decoder; use the file with both, whose name "
+            "ends in _full (mae_pretrain_vit_base_full.pth), or set "
+            "model.roi_heads.rung=control to train a random decoder knowingly."
+        )
+    sources = {}
+    for name in model.state_dict():
+        for prefix, parts in (("backbone.net.", _ENCODER), ("roi_heads.box_head.", rung.migrated)):
+            key = name.removeprefix(prefix)
+            if key != name and key.split(".")[0] in parts and "rel_pos" not in key:
+                sources[name] = key
+        if name not in sources:
+            report.fresh[name] = _initial_value(name)
+    migrated_parts = {key.split(".")[0] for key in sources.values()}
+    for key in weights:
+        if key in sources.values():
+            continue
+        if key.split(".")[0] in migrated_parts:  # a block more than the model has
+            shape = tuple(weights[key].shape)
+            raise UserError(_size_message(report.path, key, shape, "absent"))
+        report.left_out[key] = _why_left_out(key, roi_heads)
+    return sources
+
+
+def _initial_value(name: str) -> str:
+    if name == "roi_heads.box_pooler.scale":
+        return "starts at zero"
+    return "constant" if name.startswith("proposal_generator.anchor") else "starts at random"
+
+
+def _why_left_out(key: str, roi_heads: nn.Module) -> str:
+    part = key.split(".")[0]
+    if part in _PIXELS_ONLY:
+        return "serves pixel reconstruction only"
+    if part == "cls_token":
+        return "this encoder has no class token"
+    if part in MIGRATED_DECODER:
+        return f"rung {roi_heads.rung!r} does not migrate it"
+    return "not part of a MAE"
+
+
+def _own_sources(
+    model: nn.Module, weights: dict[str, torch.Tensor], report: LoadReport, fine_tune: bool
+) -> dict[str, str]:
+    """Map every parameter to itself, but for class layers that a fine-tuning starts anew."""
+    state = model.state_dict()
+    if not set(state) & set(weights):
+        raise UserError(
+            f"{report.path} (train.init_checkpoint) is neither a MAE checkpoint nor this model's: "
+            f"it begins with {next(iter(weights))!r}; give one of the two."
+        )
+    sources = {}
+    for name, value in state.items():
+        fits = name in weights and weights[name].shape == value.shape
+        if fine_tune and not fits and name.startswith(_CLASS_LAYERS):
+            report.fresh[name] = "the file has other classes"
+        else:
+            sources[name] = name
+    for key in set(weights) - set(state):
+        report.left_out[key] = "the model has no such part"
+    return sources
+
+
+def _copy(
+    model: nn.Module, weights: dict[str, torch.Tensor], sources: dict[str, str], report: LoadReport
+) -> None:
+    """Check every tensor first, then copy: an error leaves the model as it was."""
+    state = model.state_dict()
+    values = {}
+    for name, key in sources.items():
+        target = state[name]
+        if key not in weights:
+            raise UserError(
+                f"{report.path} (train.init_checkpoint) lacks {key!r}, which the config's model "
+                "needs; choose the config that the file was made with."
+            )
+        value = weights[key]
+        if key.endswith("pos_embed") and value.shape != target.shape:
+            value = _resize_positions(value, target, key, report)
+            report.resized.append(name)
+        if value.shape != target.shape:
+            expected = f"{tuple(target.shape)}"
+            raise UserError(_size_message(report.path, key, tuple(value.shape), expected))
+        values[name] = value
+    with torch.no_grad():
+        for name, value in values.items():
+            state[name].copy_(value)
+    report.loaded.update(sources)
+
+
+def _resize_positions(
+    value: torch.Tensor, target: torch.Tensor, key: str, report: LoadReport
+) -> torch.Tensor:
+    grids = [(t.shape[1] - 1) ** 0.5 if t.ndim == 3 else 0.5 for t in (value, target)]
+    if any(grid != int(grid) for grid in grids) or value.shape[2] != target.shape[2]:
+        raise UserError(
+            _size_message(report.path, key, tuple(value.shape), f"{tuple(target.shape)}")
+        )
+    return resize_position_embedding(value.float(), (int(grids[1]), int(grids[1])))
+
+
+def _size_message(path: str, key: str, found: tuple[int, ...], expected: str) -> str:
+    return (
+        f"{path} (train.init_checkpoint) has another size than the config's model: {key!r} is "
+        f"{found} in the file and {expected} in the model; choose the config of the file's size "
+        "(tiny, small, base or large) or another file."
+    )

@@ -1,0 +1,52 @@
+"""What became of every tensor when a checkpoint met a model."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from tabulate import tabulate
+
+
+@dataclass
+class LoadReport:
+    """Account for every tensor of the file and of the model.
+
+    Attributes:
+        path: The file.
+        loaded: Name in the model -> name in the file.
+        resized: Names in the model whose positions were resized to the model's grid.
+        left_out: Name in the file -> why it has no place in the model.
+        fresh: Name in the model -> why it keeps its initial value.
+    """
+
+    path: str
+    loaded: dict[str, str] = field(default_factory=dict)
+    resized: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    fresh: dict[str, str] = field(default_factory=dict)
+
+    def table(self) -> str:
+        """Lay the report out as one table, a row per module."""
+        rows: dict[tuple[str, str, str], int] = defaultdict(int)
+        for target, source in self.loaded.items():
+            what = "loaded, resized to the grid" if target in self.resized else "loaded"
+            rows[_module(source), _module(target), what] += 1
+        for source, reason in self.left_out.items():
+            rows[_module(source), "", f"left out: {reason}"] += 1
+        for target, reason in self.fresh.items():
+            rows["", _module(target), f"new: {reason}"] += 1
+        table = tabulate(
+            [(*key[:2], count, key[2]) for key, count in rows.items()],
+            headers=("in the file", "in the model", "tensors", "what became of it"),
+            tablefmt="github",
+        )
+        return f"Weights from {self.path}\n{table}"
+
+
+def _module(name: str) -> str:
+    """Shorten a parameter's name to the module that a reader thinks in."""
+    name = re.sub(r"\bblocks\.\d+\..*", "blocks", name)
+    name = re.sub(r"\bdecoder_blocks\.\d+\..*", "decoder_blocks", name)
+    parts = name.removesuffix(".weight").removesuffix(".bias").split(".")
+    depth = 3 if parts[0] in ("backbone", "roi_heads", "proposal_generator") else 1
+    return ".".join(part for part in parts[:depth] if not part.isdigit())
