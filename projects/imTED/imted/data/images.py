@@ -1,0 +1,78 @@
+"""Images without labels, for pre-training a masked autoencoder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.data import detection_utils
+from PIL import Image
+from torchvision.transforms import v2
+
+from imted.errors import UserError
+
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+
+def list_images(images: str, json_file: str = "") -> list[dict[str, str]]:
+    """List the images of a folder (and its subfolders), or those that a COCO json names.
+
+    Args:
+        images: Folder of images; with `json_file`, the root of the file names in it.
+        json_file: COCO-format json whose "images" are wanted. Empty: every image in the folder.
+
+    Returns:
+        One {"file_name": path} per image, sorted by path.
+
+    Raises:
+        UserError: If the folder or the json is missing or holds no image.
+    """
+    root = Path(images)
+    if not images or not root.is_dir():
+        raise UserError(
+            f"The image folder {images!r} does not exist; name one with "
+            "dataloader.train.dataset.images=<folder>."
+        )
+    if json_file:
+        try:
+            entries = json.loads(Path(json_file).read_text())["images"]
+            names = [entry["file_name"] for entry in entries]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{json_file} cannot be read as a COCO json with 'images' that have a 'file_name' "
+                f"({error!r}); correct dataloader.train.dataset.json_file."
+            ) from None
+        files = sorted(root / name for name in names)
+    else:
+        files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise UserError(f"{json_file or images} holds no images to pre-train on.")
+    return [{"file_name": str(path)} for path in files]
+
+
+class PretrainMapper:
+    """MAE's augmentation: a random resized crop and a horizontal flip, nothing else."""
+
+    def __init__(self, image_size: int, min_scale: float = 0.2) -> None:
+        """
+        Args:
+            image_size: Side of the crop after resizing, in pixels.
+            min_scale: Smallest area of the crop, as a fraction of the image.
+        """
+        self.transform = v2.Compose(
+            [
+                v2.RandomResizedCrop(
+                    image_size,
+                    scale=(min_scale, 1.0),
+                    interpolation=v2.InterpolationMode.BICUBIC,
+                    antialias=True,
+                ),
+                v2.RandomHorizontalFlip(),
+            ]
+        )
+
+    def __call__(self, dataset_dict: dict[str, str]) -> dict[str, torch.Tensor | str]:
+        """Read one image and return it with "image": (3, S, S), uint8, RGB."""
+        image = detection_utils.read_image(dataset_dict["file_name"], format="RGB")
+        image = np.asarray(self.transform(Image.fromarray(image)))
+        return {**dataset_dict, "image": torch.from_numpy(image.transpose(2, 0, 1).copy())}

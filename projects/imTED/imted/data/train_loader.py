@@ -1,0 +1,142 @@
+"""A training loader whose samples depend on the seed alone, and which resumes in the middle."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from detectron2.data import DatasetFromList
+from detectron2.data.build import trivial_batch_collator, worker_init_reset_seed
+from detectron2.data.samplers import TrainingSampler
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from imted.errors import UserError
+
+Draw = tuple[int, int]  # the index of an image and the number of the draw
+
+
+def build_train_loader(
+    dataset: list[dict],
+    mapper: Callable[[dict], dict | None],
+    total_batch_size: int,
+    num_workers: int = 0,
+    seed: int = 0,
+    aspect_ratio_grouping: bool = True,
+) -> DataLoader:
+    """Build an endless loader of batches (`list` of what the mapper returns).
+
+    One endless sequence of images, and how each of them is augmented, follows from `seed`; the
+    processes take turns in it, and the number of workers changes nothing. To continue a run that
+    has consumed n batches, set `loader.batch_sampler.start = n` before iterating: the images
+    of the skipped batches aren't loaded.
+
+    Args:
+        dataset: the dataset's dicts.
+        mapper: turns a dict into a sample; returning None rejects it, and the next one of the
+            dataset takes its place.
+        total_batch_size: images in a batch, over all processes.
+        num_workers: processes that load, for each training process; 0 loads in the process itself.
+        seed: of the order and of the augmentation.
+        aspect_ratio_grouping: landscape and portrait images go to separate batches, which saves
+            padding. Needs "width" and "height" in the dicts; without them nothing is grouped.
+
+    Raises:
+        UserError: the dataset is empty, or the batch can't be split evenly over the processes.
+    """
+    world_size = comm.get_world_size()
+    if total_batch_size < 1 or total_batch_size % world_size:
+        raise UserError(
+            f"dataloader.train.total_batch_size is {total_batch_size}; it must be a positive "
+            f"multiple of the number of processes ({world_size})."
+        )
+    if len(dataset) == 0:
+        raise UserError("The training set (dataloader.train.dataset) has no images.")
+    groups = None
+    if aspect_ratio_grouping and all("width" in d and "height" in d for d in dataset):
+        groups = [int(d["width"] > d["height"]) for d in dataset]
+    batch_sampler = ResumableBatchSampler(
+        TrainingSampler(len(dataset), seed=seed), total_batch_size // world_size, groups
+    )
+    return DataLoader(
+        SeededDataset(DatasetFromList(dataset, copy=False), mapper, seed),
+        batch_sampler=batch_sampler,
+        num_workers=num_workers,
+        collate_fn=trivial_batch_collator,
+        worker_init_fn=worker_init_reset_seed,
+        # Its own generator: the loader then leaves the process's alone.
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+class ResumableBatchSampler(Sampler[list[Draw]]):
+    """Group an endless stream of indices into batches of one aspect ratio.
+
+    Args:
+        sampler: yields the indices of this rank.
+        batch_size: images in a batch of this rank.
+        groups: the group of every image; None puts all in one.
+    """
+
+    def __init__(self, sampler: Sampler[int], batch_size: int, groups: list[int] | None = None):
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.groups = groups
+        self.start = 0  # the number of batches to leave out
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        buckets: dict[int, list[Draw]] = {}
+        batches = 0
+        for draw, index in enumerate(self.sampler):
+            bucket = buckets.setdefault(self.groups[index] if self.groups else 0, [])
+            bucket.append((index, draw))
+            if len(bucket) == self.batch_size:
+                batches += 1
+                if batches > self.start:
+                    yield list(bucket)
+                bucket.clear()
+
+
+class SeededDataset(Dataset):
+    """Map a dict to a sample under generators seeded for that one draw.
+
+    Args:
+        dataset: the dicts.
+        mapper: see `build_train_loader`.
+        seed: every draw's own seed is derived from it and the draw's number over all processes.
+    """
+
+    def __init__(self, dataset: Dataset, mapper: Callable[[dict], dict | None], seed: int):
+        self.dataset = dataset
+        self.mapper = mapper
+        self.seed = seed
+        self.rank, self.world_size = comm.get_rank(), comm.get_world_size()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, item: Draw) -> dict:
+        index, draw = item
+        entropy = (self.seed, draw * self.world_size + self.rank)
+        with _seeded(int(np.random.SeedSequence(entropy).generate_state(1)[0])):
+            for offset in range(len(self.dataset)):
+                sample = self.mapper(self.dataset[(index + offset) % len(self.dataset)])
+                if sample is not None:
+                    return sample
+        raise UserError("dataloader.train.mapper rejects every image of the training set.")
+
+
+@contextmanager
+def _seeded(seed: int):
+    """Seed random, numpy and torch, and put their former states back afterwards."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed: CPU only
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
