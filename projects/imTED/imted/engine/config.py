@@ -1,0 +1,226 @@
+"""Loading a LazyConfig and overriding its values with `key=value`, strictly."""
+
+import difflib
+import inspect
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from detectron2.config import LazyConfig
+from detectron2.utils.file_io import PathManager
+from detectron2.utils.registry import locate
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from imted.errors import UserError
+
+REQUIRED = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
+_UNKNOWN = object()  # the present value of something that can't be known
+
+
+def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Load a config file and override values.
+
+    A key must exist in the config, or be an argument of the function or class that its parent
+    calls; its new value must be of the type of the present one. An int may stand for a float;
+    anything may replace None, and text an empty string.
+
+    Args:
+        path: of a LazyConfig (.py, or the config.yaml saved by a run).
+        overrides: `key=value` with values in Hydra's grammar. Where the config holds text, what
+            Hydra can't read is taken literally, so that any path can be written.
+
+    Raises:
+        UserError: the file is missing, wrong or incomplete, or an override is.
+    """
+    cfg = _load(path)
+    missing = [key for key in REQUIRED if key not in cfg]
+    if missing:
+        raise UserError(f"{path} doesn't define {', '.join(missing)}.")
+    for override in overrides:
+        _override(cfg, override, path)
+    return cfg
+
+
+def _load(path: str) -> DictConfig:
+    if not path:
+        raise UserError("No config given; name one with --config-file.")
+    if not PathManager.isfile(path):
+        raise UserError(f"The config {path} doesn't exist.")
+    try:
+        return LazyConfig.load(path)
+    except UserError:
+        raise
+    except Exception as error:  # a config is Python: anything may go wrong in it
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f"{f.filename}, line {f.lineno}" for f in frames if f.name == "<module>"]
+        cause = f" ({error.__cause__})" if error.__cause__ else ""  # where a syntax error is
+        raise UserError(
+            f"{lines[-1] if lines else path}: {type(error).__name__}: {error}{cause}"
+        ) from error
+
+
+def _override(cfg: DictConfig, override: str, path: str):
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key or " " in key:
+        raise UserError(f'"{override}" isn\'t an override; write key=value, without spaces.')
+    _assign(cfg, key, _parse(key, text, _present(cfg, key, path)), path)
+
+
+def _assign(cfg: DictConfig, key: str, value: Any, path: str):
+    """Set a value, or those of a group, where they fit the present ones."""
+    present = _present(cfg, key, path)
+    if isinstance(value, dict) and isinstance(present, DictConfig):
+        for name, item in value.items():
+            _assign(cfg, f"{key}.{name}", item, path)
+        return
+    if not _fits(value, present) and not key.endswith("_target_"):
+        raise UserError(f"{key} must be {_describe(present)}, not {_describe(value)} ({value!r}).")
+    if isinstance(present, float) and isinstance(value, int):
+        value = float(value)  # so that the next override still finds a float
+    OmegaConf.update(cfg, key, value, merge=True)
+    if isinstance(value, str) and "${" in value:
+        try:
+            OmegaConf.select(cfg, key, throw_on_resolution_failure=True)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{key}: {value} doesn't name a value of {path}.") from error
+
+
+def _parse(key: str, text: str, present: Any) -> Any:
+    """Read a value; where the config holds text, take literally what Hydra reads otherwise."""
+    try:
+        value = OverridesParser.create().parse_override(f"value={text}")
+        if value.is_sweep_override():
+            raise HydraException("it is a list without brackets")
+        value = value.value()
+    except HydraException as error:
+        if isinstance(present, str):
+            return text
+        reason = str(error).splitlines()[0]
+        raise UserError(f'{key}: can\'t read the value "{text}" ({reason}).') from error
+    if isinstance(present, str) and isinstance(value, bool | int | float):
+        return text
+    return value
+
+
+def _present(cfg: DictConfig, key: str, path: str) -> Any:
+    """Return the present value of a key, or the default of the argument it stands for."""
+    node, parts = cfg, key.split(".")
+    for i, part in enumerate(parts):
+        prefix = ".".join(parts[:i])
+        if isinstance(node, ListConfig):
+            if not part.isdigit() or int(part) >= len(node):
+                raise UserError(f"{prefix} in {path} is a list of {len(node)}; it has no {part}.")
+            node = node[int(part)]
+        elif isinstance(node, DictConfig) and part in _keys(node):
+            if OmegaConf.is_interpolation(node, part) and i + 1 < len(parts):
+                # Setting a part of it would detach the group and lose its other parts.
+                here = ".".join(parts[: i + 1])
+                raise UserError(f"{here} in {path} refers to another group; set {key} there.")
+            node = _get(node, part)
+        elif isinstance(node, DictConfig):
+            arguments = _arguments(node)
+            if part not in arguments or i + 1 < len(parts):
+                raise UserError(_unknown_key(cfg, key, prefix, part, node, path))
+            node = arguments[part]
+        else:
+            raise UserError(f"{key} is not in {path}: {prefix} is {_describe(node)}.")
+    return node
+
+
+def _keys(node: DictConfig) -> list[str]:
+    return [] if node._is_none() or node._is_missing() else list(node.keys())
+
+
+def _get(node: DictConfig, part: str) -> Any:
+    try:
+        return node[part]
+    except OmegaConfBaseException:  # an interpolation that doesn't resolve, or a missing value
+        return _UNKNOWN
+
+
+def _arguments(node: DictConfig) -> dict[str, Any]:
+    """Return the arguments of the node's `_target_`, with their defaults."""
+    target = _get(node, "_target_") if "_target_" in _keys(node) else None
+    if isinstance(target, str):
+        target = locate(target)
+    # A class that hands **kwargs on to its base takes the base's arguments as well.
+    functions = (
+        [c.__init__ for c in inspect.getmro(target)] if inspect.isclass(target) else [target]
+    )
+    arguments = {}
+    for function in filter(callable, functions):
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except ValueError:  # written in C
+            break
+        for p in parameters:
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self":
+                default = _UNKNOWN if p.default is p.empty else p.default
+                arguments.setdefault(p.name, default)
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break
+    return arguments
+
+
+def _unknown_key(
+    cfg: DictConfig, key: str, prefix: str, part: str, node: DictConfig, path: str
+) -> str:
+    """Say that a key is unknown, and which was probably meant."""
+    known = [k for k in [*_keys(node), *_arguments(node)] if k != "_target_"]
+    near = difflib.get_close_matches(part, known, n=1)
+    start = f"{prefix}." if prefix else ""
+    if near:
+        rest = key[len(start) + len(part) :]
+        return f"{key} is not in {path}; did you mean {start}{near[0]}{rest}?"
+    leaf = key.rpartition(".")[2]
+    elsewhere = [k for k in _all_keys(cfg) if k.rpartition(".")[2] == leaf]
+    if elsewhere:
+        return f"{key} is not in {path}; did you mean {elsewhere[0]}?"
+    return f"{key} is not in {path}; {prefix or 'it'} has {', '.join(dict.fromkeys(known))}."
+
+
+def _all_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name in _keys(node):
+        yield f"{prefix}{name}"
+        child = None if OmegaConf.is_interpolation(node, name) else _get(node, name)
+        if isinstance(child, DictConfig):
+            yield from _all_keys(child, f"{prefix}{name}.")
+
+
+def _fits(value: Any, present: Any) -> bool:
+    if isinstance(value, str) and "${" in value:
+        return True  # a reference to another value
+    if isinstance(present, bool):
+        return isinstance(value, bool)
+    if isinstance(present, int):
+        return isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(present, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(present, str):
+        return value is None or isinstance(value, str) or present == ""
+    if isinstance(present, ListConfig | list | tuple):
+        return value is None or (isinstance(value, list) and _items_fit(value, list(present)))
+    if isinstance(present, DictConfig):
+        return value is None or isinstance(value, dict)
+    return value is None or not callable(present)  # None, an unknown value, some object
+
+
+def _items_fit(value: list, present: list) -> bool:
+    """Tell whether each new item fits at least one of the present ones."""
+    return not present or all(any(_fits(v, p) for p in present) for v in value)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, DictConfig | dict):
+        return "a group of settings"
+    if isinstance(value, ListConfig | list | tuple):
+        kinds = sorted({type(item).__name__ for item in value})
+        return f"a list of {' or '.join(kinds)}" if kinds else "a list"
+    names = {bool: "true or false", int: "an int", float: "a float", str: "text"}
+    if callable(value):
+        return "a function or class (change it in the config file)"
+    return "None" if value is None else names.get(type(value), type(value).__name__)

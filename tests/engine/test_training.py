@@ -1,0 +1,175 @@
+import json
+
+import pytest
+import torch
+from detectron2.engine import SimpleTrainer
+
+
+def metrics(folder):
+    """Read metrics.json: {iteration: {name: value}}."""
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    return {line["iteration"]: line for line in lines if "total_loss" in line}
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def checkpoint(folder, name="model_final.pth"):
+    return torch.load(folder / name, weights_only=True)
+
+
+@pytest.fixture
+def trained(train_net, tmp_path):
+    """A run of 6 iterations that nothing interrupted."""
+    folder = tmp_path / "whole"
+    assert train_net(f"train.output_dir={folder}") == 0
+    return folder
+
+
+def interrupt(folder, copy, iteration):
+    """Make what a run that stopped after `iteration` iterations leaves."""
+    copy.mkdir()
+    name = f"model_{iteration - 1:07d}.pth"
+    (copy / name).write_bytes((folder / name).read_bytes())
+    (copy / "last_checkpoint").write_text(name)
+    return copy
+
+
+def test_resumed_run_equals_an_uninterrupted_one(train_net, trained, tmp_path):
+    resumed = interrupt(trained, tmp_path / "resumed", 3)
+    assert train_net("--resume", f"train.output_dir={resumed}") == 0
+    one, two = checkpoint(trained), checkpoint(resumed)
+    torch.testing.assert_close(two, one, rtol=0, atol=0)
+    assert list(metrics(trained)) == [0, 1, 2, 3, 4, 5] and list(metrics(resumed)) == [3, 4, 5]
+    assert results(resumed) == results(trained)
+
+
+def test_losses_of_a_resumed_run_are_the_same(train_net, tmp_path, monkeypatch):
+    """Compare the losses themselves: metrics.json has medians over past iterations."""
+    seen = []
+    write = SimpleTrainer.write_metrics
+
+    def spy(losses, *args):
+        seen.append({name: loss.item() for name, loss in losses.items()})
+        write(losses, *args)
+
+    monkeypatch.setattr(SimpleTrainer, "write_metrics", staticmethod(spy))
+    train_net(f"train.output_dir={tmp_path / 'a'}")
+    whole, seen[:] = seen[:], []
+    train_net("--resume", f"train.output_dir={interrupt(tmp_path / 'a', tmp_path / 'b', 3)}")
+    assert len(whole) == 6 and seen == whole[3:]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_mistake_found_in_training_shows_no_trace(train_net, tmp_path, capfd, workers):
+    mapper = "dataloader.train.mapper.reject=true"
+    number = f"dataloader.train.num_workers={workers}"
+    assert train_net(f"train.output_dir={tmp_path}", mapper, number) == 1
+    printed = capfd.readouterr()
+    assert "rejects every image" in printed.err and printed.err.count("error: ") == 1
+    assert "Traceback" not in printed.err + printed.out
+
+
+def test_outputs_of_a_run(trained):
+    ap = results(trained)["bbox"]["AP"]
+    assert results(trained) == {"bbox": {"AP": ap, "APs": None}} and ap == ap
+    saved = checkpoint(trained)
+    assert saved["iteration"] == 5 and saved["trainer"]["iteration"] == 5
+    assert saved["model"].keys() == saved["ema"].keys()
+    assert any(not torch.equal(saved["model"][k], saved["ema"][k]) for k in saved["ema"])
+    assert {"model_0000002.pth", "model_0000005.pth", "model_best.pth", "config.yaml"} <= {
+        path.name for path in trained.iterdir()
+    }
+    assert list(trained.glob("events.out.tfevents.*"))
+    assert {"grad_norm", "images_per_second", "lr"} <= metrics(trained)[5].keys()
+    log = (trained / "log.txt").read_text()
+    for part in ("eta: ", "max_mem: ", "images/s: ", "4 images each (2.4 epochs of 10 images)"):
+        assert part in log
+    best = json.loads((trained / "model_best.json").read_text())
+    assert best["metric"] == "bbox/AP" and best["value"] >= ap
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_eval_only_gives_the_same_numbers(train_net, tmp_path, ema):
+    options = [f"train.ema.enabled={ema}"]
+    assert train_net(f"train.output_dir={tmp_path / 'a'}", *options) == 0
+    weights = f"train.init_checkpoint={tmp_path / 'a' / 'model_final.pth'}"
+    assert train_net("--eval-only", weights, f"train.output_dir={tmp_path / 'b'}", *options) == 0
+    assert results(tmp_path / "b") == results(tmp_path / "a")
+    assert not list((tmp_path / "b").glob("*.pth"))
+
+
+def test_resuming_a_finished_run_evaluates_it(train_net, trained):
+    expected = results(trained)
+    for max_iter in (6, 2):  # finished, and beyond
+        (trained / "results.json").unlink()
+        args = ("--resume", f"train.output_dir={trained}", f"train.max_iter={max_iter}")
+        assert train_net(*args) == 0
+        assert results(trained) == expected
+
+
+def test_resuming_with_another_model_is_a_mistake(train_net, trained, capsys):
+    args = ("--resume", f"train.output_dir={trained}", "train.max_iter=9")
+    assert train_net(*args, "model.dim=9") == 1
+    assert "of another model: net." in capsys.readouterr().err
+
+
+def test_no_iterations_evaluates_the_initial_weights(train_net, trained, tmp_path):
+    init = f"train.init_checkpoint={trained / 'model_final.pth'}"
+    args = ("train.max_iter=0", "train.ema.enabled=false", init)
+    assert train_net(*args, f"train.output_dir={tmp_path / 'b'}") == 0
+    assert results(tmp_path / "b")["bbox"]["AP"] != results(trained)["bbox"]["AP"]  # no average
+
+
+def test_training_without_a_test_set_is_not_evaluated(train_net, tmp_path):
+    assert train_net(f"train.output_dir={tmp_path}", "dataloader.test=null") == 0
+    assert (tmp_path / "model_final.pth").exists() and not (tmp_path / "results.json").exists()
+
+
+def test_best_checkpoint_outlives_an_interruption(train_net, trained, tmp_path):
+    """A resumed run doesn't replace the best weights by worse ones."""
+    resumed = interrupt(trained, tmp_path / "resumed", 3)
+    (resumed / "model_best.pth").write_bytes(b"better than anything")
+    record = {"metric": "bbox/AP", "value": 1e6, "iteration": 2}
+    (resumed / "model_best.json").write_text(json.dumps(record))
+    assert train_net("--resume", f"train.output_dir={resumed}") == 0
+    assert (resumed / "model_best.pth").read_bytes() == b"better than anything"
+    assert (resumed / "last_checkpoint").read_text() == "model_final.pth"
+
+
+def test_bf16_trains_and_evaluates_on_a_cpu(train_net, trained, tmp_path):
+    assert train_net("train.amp.enabled=true", f"train.output_dir={tmp_path / 'b'}") == 0
+    exact, rounded = (results(folder)["bbox"]["AP"] for folder in (trained, tmp_path / "b"))
+    assert exact != rounded == pytest.approx(exact, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train.max_itr=3"], "did you mean train.max_iter?"),
+        (["--eval-only"], "--eval-only needs weights"),
+        (["--eval-only", "train.init_checkpoint=nothing.pth"], "nothing.pth"),
+        (["train.init_checkpoint=nothing.pth"], "nothing.pth"),
+        (["train.amp={enabled:true,dtype:fp16}"], "needs a GPU"),
+        (["train.amp={enabled:true,dtype:fp8}"], 'must be "fp16" or "bf16"'),
+        (["train.device=tpu"], 'must be "auto", "cuda" or "cpu"'),
+        (["train.accumulation_steps=0"], "train.accumulation_steps is 0"),
+        (["dataloader.train.total_batch_size=0"], "dataloader.train.total_batch_size is 0"),
+        (["dataloader.train.dataset.size=0"], "no images"),
+        (["--num-gpus", "0"], "--num-gpus is 0"),
+        (["--num-machines", "2"], "--dist-url"),
+    ],
+)
+def test_mistakes_end_with_one_line(train_net, tmp_path, capsys, args, message):
+    flags = [a for a in args if "=" not in a]
+    assert train_net(*flags, f"train.output_dir={tmp_path}", *[a for a in args if "=" in a]) == 1
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and message in error[0]
+
+
+def test_eval_only_names_a_checkpoint_without_average(train_net, tmp_path, capsys):
+    assert train_net(f"train.output_dir={tmp_path}", "train.ema.enabled=false") == 0
+    weights = f"train.init_checkpoint={tmp_path / 'model_final.pth'}"
+    assert train_net("--eval-only", f"train.output_dir={tmp_path}", weights) == 1
+    assert "holds no averaged weights" in capsys.readouterr().err
