@@ -1,0 +1,33 @@
+"""Any COCO-format json, for small images on a small machine: four paths are all it needs.
+
+The json files are checked before training; the number of classes and whether there are masks
+come from them.
+"""
+
+import detectron2.data.transforms as T
+from detectron2.config import LazyCall as L
+
+from .coco import dataloader
+
+dataset = dict(
+    train_json="",  # COCO-format annotations to train on
+    train_images="",  # the folder that its file names are relative to
+    val_json="",  # held-out annotations
+    val_images="",
+)
+
+dataloader.train.dataset.names = "custom_train"
+dataloader.train.mapper.augmentations = [
+    L(T.RandomFlip)(horizontal=True),
+    L(T.ResizeShortestEdge)(
+        short_edge_length=(288, 320, 352, 384, 416), sample_style="choice", max_size=640
+    ),
+]
+dataloader.train.total_batch_size = 4
+dataloader.train.num_workers = 2
+
+dataloader.test.dataset.names = "custom_val"
+dataloader.test.mapper.augmentations = [
+    L(T.ResizeShortestEdge)(short_edge_length=352, max_size=640)
+]
+dataloader.test.num_workers = 2

@@ -1,0 +1,23 @@
+"""Tiny imTED Mask R-CNN on your own COCO-format json; it runs on a laptop.
+
+python train_net.py --config-file configs/custom/imted_mask_rcnn_vit_tiny.py \
+    dataset.train_json=train.json dataset.train_images=images \
+    dataset.val_json=val.json dataset.val_images=images
+"""
+
+from ..common.data.custom import dataloader, dataset
+from ..common.models.imted_mask_rcnn_tiny import model
+from ..common.optim import optimizer
+from ..common.schedule import cosine as lr_multiplier
+from ..common.train import train
+
+dataloader.train.mapper.use_instance_mask = True
+dataloader.train.mapper.instance_mask_format = "bitmask"
+
+optimizer.lr = 5e-4
+train.init_checkpoint = "projects/imTED/weights/mae_vit_tiny_shapes.safetensors"
+train.output_dir = "output/custom"
+train.max_iter = 1000
+train.clip_grad.enabled = True
+train.eval_period = 500
+train.checkpointer.period = 500

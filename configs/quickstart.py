@@ -1,0 +1,29 @@
+"""The embedded default: a tiny imTED with masks on the synthetic shapes, minutes on a CPU.
+
+`make demo` generates the images and runs this. Everything it needs is in the repository.
+"""
+
+import detectron2.data.transforms as T
+from detectron2.config import LazyCall as L
+
+from .common.data.custom import dataloader, dataset
+from .custom.imted_mask_rcnn_vit_tiny import lr_multiplier, model, optimizer, train
+
+dataloader.train.mapper.use_instance_mask = True
+dataloader.train.mapper.instance_mask_format = "bitmask"
+dataset.update(
+    train_json="datasets/shapes/train.json",
+    train_images="datasets/shapes/train",
+    val_json="datasets/shapes/val.json",
+    val_images="datasets/shapes/val",
+)
+dataloader.train.mapper.augmentations = [
+    L(T.RandomFlip)(horizontal=True),
+    L(T.RandomFlip)(horizontal=False, vertical=True),
+]
+dataloader.test.mapper.augmentations = []
+dataloader.train.total_batch_size = 8
+
+train.output_dir = "output/quickstart"
+train.max_iter = 500
+train.eval_period = 0
