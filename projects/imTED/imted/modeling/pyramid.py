@@ -19,6 +19,15 @@ class EncoderPyramid(SimpleFeaturePyramid):
         self._out_feature_channels[self.in_feature] = encoder_shape.channels
         self._out_feature_strides[self.in_feature] = encoder_shape.stride
 
+    @property
+    def size_divisibility(self) -> int:
+        """What both sides of an image are padded to a multiple of.
+
+        Detectron2's ``SimpleFeaturePyramid`` misspells this key in its `padding_constraints`, so
+        that images would not be padded and would lose the rows and columns of a started patch.
+        """
+        return self._size_divisibility
+
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compute {"p2": (N, C, H/4, W/4), …, in_feature: (N, D, H/16, W/16)}.
 

@@ -58,7 +58,8 @@ class WindowedEncoder(ViT):
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Encode normalised images (N, 3, H, W); see :meth:`MAEEncoder.forward`."""
         x = self.patch_embed(x)
-        x = x + get_abs_pos(self.pos_embed, self.pretrain_use_cls_token, x.shape[1:3])
+        if self.pos_embed is not None:
+            x = x + get_abs_pos(self.pos_embed, self.pretrain_use_cls_token, x.shape[1:3])
         for block in self.blocks:
             if self.use_act_checkpoint and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False)
