@@ -45,12 +45,15 @@ class Objects:
         self.masks.append(mask)
 
 
-def draw_annotations(record: dict[str, Any], metadata: Metadata) -> np.ndarray:
+def draw_annotations(
+    record: dict[str, Any], metadata: Metadata, long_side: int = LONG_SIDE
+) -> np.ndarray:
     """Draw the annotations of one image.
 
     Args:
         record: the image in Detectron2's dataset format, read from its "file_name".
         metadata: with `thing_classes`.
+        long_side: pixels that a small image's longer side is enlarged to.
 
     Returns:
         RGB picture (H', W', 3), uint8; enlarged if the image is small.
@@ -62,11 +65,15 @@ def draw_annotations(record: dict[str, Any], metadata: Metadata) -> np.ndarray:
         if annotation.get("iscrowd"):
             label = f"{label} crowd".strip()
         objects.add(box, annotation["category_id"], label, annotation.get("segmentation"))
-    return _draw(_read_rgb(record), objects, metadata)
+    return _draw(_read_rgb(record), objects, metadata, long_side)
 
 
 def draw_predictions(
-    record: dict[str, Any], predictions: list[dict[str, Any]], metadata: Metadata, score: float
+    record: dict[str, Any],
+    predictions: list[dict[str, Any]],
+    metadata: Metadata,
+    score: float,
+    long_side: int = LONG_SIDE,
 ) -> np.ndarray:
     """Draw the truth of one image and, to its right, the predictions.
 
@@ -75,6 +82,7 @@ def draw_predictions(
         predictions: COCO results of this image, with the json's category ids.
         metadata: with `thing_classes` and `thing_dataset_id_to_contiguous_id`.
         score: predictions below it are not drawn.
+        long_side: pixels that a small image's longer side is enlarged to.
 
     Returns:
         RGB picture (H', 2 W' + gap, 3), uint8.
@@ -97,8 +105,8 @@ def draw_predictions(
         box = BoxMode.convert(prediction["bbox"], BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
         label = f"{_class_name(metadata, index)} {prediction['score']:.0%}".strip()
         objects.add(box, index, label, prediction.get("segmentation"))
-    truth = draw_annotations(record, metadata)
-    predicted = _draw(_read_rgb(record), objects, metadata)
+    truth = draw_annotations(record, metadata, long_side)
+    predicted = _draw(_read_rgb(record), objects, metadata, long_side)
     gap = np.full((truth.shape[0], GAP, 3), 255, dtype=np.uint8)
     return np.concatenate([truth, gap, predicted], axis=1)
 
@@ -168,8 +176,10 @@ def _class_name(metadata: Metadata, index: int) -> str:
     return names[index] if len(names) > 1 else ""
 
 
-def _draw(image: np.ndarray, objects: Objects, metadata: Metadata) -> np.ndarray:
-    scale = max(1.0, LONG_SIDE / max(image.shape[:2]))
+def _draw(
+    image: np.ndarray, objects: Objects, metadata: Metadata, long_side: int = LONG_SIDE
+) -> np.ndarray:
+    scale = max(1.0, long_side / max(image.shape[:2]))
     visualizer = Visualizer(image, metadata, scale=scale)
     several = len(metadata.thing_classes) > 1
     palette = colormap(rgb=True, maximum=1)

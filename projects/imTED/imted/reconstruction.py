@@ -1,0 +1,88 @@
+"""What a masked autoencoder makes of images most of which it does not see.
+
+Shapes: N images, L patches of an image, p the side of a patch.
+"""
+
+import torch
+from detectron2.config import instantiate
+from omegaconf import DictConfig
+
+from imted.checkpoint import load_checkpoint
+from imted.errors import UserError
+from imted.modeling import MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
+from imted.modeling.masked_autoencoder import patchify, unpatchify
+
+GREY = 128
+"""Value of hidden pixels in a masked image."""
+
+
+def load_mae(model: DictConfig, path: str) -> MaskedAutoencoder:
+    """Build the masked autoencoder that a detector came from, and load its weights.
+
+    Args:
+        model: the detector's config, which has the encoder's and the decoder's sizes.
+        path: a MAE checkpoint with encoder and decoder.
+
+    Raises:
+        UserError: there is no such checkpoint, or it is not of the detector's sizes.
+    """
+    encoder = instantiate(model.backbone.net)
+    if not path or not isinstance(encoder, MAEEncoder):
+        raise UserError("the detector was not made of a plain MAE (train.init_checkpoint).")
+    decoder = ReconstructionDecoder(
+        encoder_dim=model.backbone.net.embed_dim,
+        patch_size=encoder.patch_size,
+        **model.roi_heads.decoder,
+    )
+    mae = MaskedAutoencoder(
+        encoder=encoder,
+        decoder=decoder,
+        pixel_mean=list(model.pixel_mean),
+        pixel_std=list(model.pixel_std),
+    )
+    load_checkpoint(mae, path)
+    return mae.eval()
+
+
+@torch.no_grad()
+def reconstruct(
+    mae: MaskedAutoencoder, images: torch.Tensor, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hide patches of images at random and let the autoencoder predict them.
+
+    Args:
+        mae: the model.
+        images: RGB images (N, 3, H, W), uint8, both sides multiples of the patch size.
+        seed: of the patches' choice.
+
+    Returns:
+        The images with their hidden patches grey, and with these as the model predicts them;
+        both as `images`. A model of normalised patches does not predict a patch's mean and
+        standard deviation: they are taken from the image.
+    """
+    side = mae.encoder.patch_size
+    grid = (images.shape[2] // side, images.shape[3] // side)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(len(images), grid[0] * grid[1], generator=generator)
+    normalised = (images - mae.pixel_mean) / mae.pixel_std
+    prediction, hidden = mae.reconstruct(normalised, noise)
+    if mae.norm_pix_loss:
+        prediction = denormalize_patches(prediction, patchify(normalised, side))
+    predicted = unpatchify(prediction, side, grid) * mae.pixel_std + mae.pixel_mean
+    predicted = predicted.round().clamp(0, 255).to(torch.uint8)
+    hidden = unpatchify(hidden[..., None].expand_as(prediction), side, grid).bool()
+    return images.masked_fill(hidden, GREY), torch.where(hidden, predicted, images)
+
+
+def denormalize_patches(normalised: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+    """Undo :func:`imted.modeling.masked_autoencoder.normalize_patches`.
+
+    Args:
+        normalised: patches (N, L, p * p * 3) of mean 0 and variance 1.
+        patches: the patches whose own mean and variance these are to get, of the same shape.
+
+    Returns:
+        Patches (N, L, p * p * 3).
+    """
+    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+    return normalised * (variance + 1e-6).sqrt() + mean

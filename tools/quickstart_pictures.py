@@ -1,0 +1,169 @@
+#!/usr/bin/env python
+"""Draw what a finished run has learned: predictions, reconstructions, losses, the modulator.
+
+The pictures go to RUN/pictures. Their paths are printed, then the AP50 of the evaluation.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+from typing import Any
+
+import torch
+from detectron2.config import instantiate
+from detectron2.data import MetadataCatalog, detection_utils
+from omegaconf import DictConfig
+from PIL import Image
+from torchvision.transforms import v2
+
+from imted.checkpoint import read_state_dict
+from imted.data.coco_json import fit_to_dataset
+from imted.engine.config import load_config
+from imted.errors import UserError
+from imted.modeling import MaskedAutoencoder
+from imted.plots import save_losses, save_modulator, save_sheet
+from imted.reconstruction import load_mae, reconstruct
+from imted.visualize import draw_predictions, load_predictions
+
+PREDICTIONS = "inference/coco_instances_results.json"
+FILES = ("config.yaml", "metrics.json", "model_final.pth", "results.json", PREDICTIONS)
+NUM_PREDICTIONS = 8
+NUM_RECONSTRUCTIONS = 6
+SCORE = 0.5
+"""Predictions below it are not drawn."""
+SIDE = 300
+"""Pixels of an image's longer side in the sheet of predictions."""
+MODULATOR = "roi_heads.box_pooler.scale"
+
+Records = list[dict[str, Any]]  # images in Detectron2's dataset format
+
+
+def draw_prediction_sheet(cfg: DictConfig, records: Records, path: str) -> None:
+    """Draw held-out images with their annotations beside what the detector found."""
+    names = cfg.dataloader.test.dataset.names
+    metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
+    predictions = load_predictions(os.path.join(cfg.train.output_dir, PREDICTIONS))
+    chosen = choose(records, NUM_PREDICTIONS)
+    pictures = [
+        draw_predictions(record, predictions.get(record["image_id"], []), metadata, SCORE, SIDE)
+        for record in chosen
+    ]
+    save_sheet(
+        [pictures[i : i + 2] for i in range(0, len(pictures), 2)],
+        path,
+        title=f"{len(chosen)} of {len(records)} held-out images, in even steps: annotations at "
+        f"the left, predictions with a score of at least {SCORE:.0%} at the right",
+    )
+
+
+def draw_reconstructions(cfg: DictConfig, records: Records, path: str) -> None:
+    """Draw what the masked autoencoder that the detector came from makes of held-out images."""
+    mae = load_mae(cfg.model, cfg.train.init_checkpoint)
+    images = read_images(choose(records, NUM_RECONSTRUCTIONS), mae)
+    rows = (images, *reconstruct(mae, images, seed=cfg.train.seed))
+    save_sheet(
+        [list(row.permute(0, 2, 3, 1).numpy()) for row in rows],
+        path,
+        title="What the masked autoencoder makes of held-out images. It predicts patches "
+        "normalised (norm_pix_loss):\neach hidden patch is shown with the image's own mean and "
+        "standard deviation there.",
+        row_names=["image", f"{mae.mask_ratio:.0%} hidden", "predicted"],
+    )
+
+
+def draw_modulator(run: str, path: str) -> None:
+    """Draw the modulator's scale in the trained weights."""
+    weights = read_state_dict(f"{run}/model_final.pth")
+    if MODULATOR not in weights:
+        raise UserError("this rung has no modulator.")
+    save_modulator(weights[MODULATOR].numpy(), path)
+
+
+def choose(records: Records, number: int) -> Records:
+    """Choose some images in even steps, or all if there are not so many."""
+    number = min(number, len(records))
+    return [records[i * len(records) // number] for i in range(number)]
+
+
+def read_images(records: Records, mae: MaskedAutoencoder) -> torch.Tensor:
+    """Read images, (N, 3, S, S) uint8, resized and cropped to the size of pre-training."""
+    side = mae.encoder.patch_size * math.isqrt(mae.encoder.pos_embed.shape[1])
+    fit = v2.Compose([v2.Resize(side), v2.CenterCrop(side), v2.PILToTensor()])
+    arrays = [detection_utils.read_image(record["file_name"], "RGB") for record in records]
+    return torch.stack([fit(Image.fromarray(array)) for array in arrays])
+
+
+def read_history(path: str) -> list[dict[str, float]]:
+    """Read a metrics.json: one JSON object a line."""
+    with open(path) as file:
+        try:
+            return [json.loads(line) for line in file]
+        except ValueError as error:
+            raise UserError(f"{path} is not readable as lines of JSON: {error}.") from error
+
+
+def summarize(path: str) -> list[str]:
+    """Turn a results.json into a line per task."""
+    with open(path) as file:
+        try:
+            results = json.load(file)
+        except ValueError as error:
+            raise UserError(f"{path} is not readable as JSON: {error}.") from error
+    lines = []
+    for task, name in (("bbox", "box"), ("segm", "mask")):
+        ap50 = results.get(task, {}).get("AP50")
+        if ap50 is not None:
+            lines.append(f"{name} AP50 {ap50:.1f}")
+    return lines
+
+
+def load_run(run: str) -> tuple[DictConfig, Records]:
+    """Check that a run is finished; return its config and its held-out images."""
+    if not os.path.isdir(run):
+        raise UserError(f"there is no run folder {run}; train first (train_net.py, make demo).")
+    missing = [name for name in FILES if not os.path.isfile(os.path.join(run, name))]
+    if missing:
+        raise UserError(f"{run} has no {', '.join(missing)}; a training that came to its end has.")
+    cfg = load_config(os.path.join(run, "config.yaml"))
+    cfg.train.output_dir = run  # it may have been moved
+    fit_to_dataset(cfg, training=False)
+    return cfg, instantiate(cfg.dataloader.test.dataset)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Draw the pictures of the run that the command line names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", help="the output folder of a training that came to its end")
+    run = parser.parse_args(arguments).run
+    cfg, records = load_run(run)
+    history = read_history(f"{run}/metrics.json")
+    summary = summarize(f"{run}/results.json")
+    os.makedirs(f"{run}/pictures", exist_ok=True)
+    paths = {
+        name: os.path.join(run, "pictures", f"{name}.png")
+        for name in ("predictions", "reconstructions", "losses", "modulator")
+    }
+    draw_prediction_sheet(cfg, records, paths["predictions"])
+    save_losses(history, paths["losses"])
+    optional = {
+        "reconstructions": lambda path: draw_reconstructions(cfg, records, path),
+        "modulator": lambda path: draw_modulator(run, path),
+    }
+    for name, draw in optional.items():
+        try:
+            draw(paths[name])
+        except UserError as error:  # the run came of no MAE, or its rung lacks the modulator
+            print(f"No {name}.png: {error}")
+            del paths[name]
+    print("\n".join([*paths.values(), *summary]))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
