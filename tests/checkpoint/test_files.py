@@ -1,0 +1,131 @@
+import argparse
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from imted.checkpoint import read_state_dict
+from imted.errors import UserError
+
+WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2, dtype=torch.float16)}
+
+
+def assert_same(found: dict, expected: dict):
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert found[key].dtype == value.dtype
+        assert torch.equal(found[key], value), key
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        WEIGHTS,
+        {"model": WEIGHTS},
+        {"state_dict": WEIGHTS},
+        # What MAE's own training saves.
+        {"model": WEIGHTS, "epoch": 3, "args": argparse.Namespace(lr=0.1), "optimizer": {"a": []}},
+    ],
+    ids=["bare", "model", "state_dict", "mae-training"],
+)
+def test_layouts_of_torch_files(tmp_path, content):
+    path = tmp_path / "weights.pth"
+    torch.save(content, path)
+    assert_same(read_state_dict(str(path)), WEIGHTS)
+
+
+def test_safetensors(tmp_path):
+    path = str(tmp_path / "weights.safetensors")
+    save_file(WEIGHTS, path)
+    assert_same(read_state_dict(path), WEIGHTS)
+
+
+def test_url_that_iopath_reads(tmp_path):
+    torch.save(WEIGHTS, tmp_path / "weights.pth")
+    assert_same(read_state_dict(f"file://{tmp_path}/weights.pth"), WEIGHTS)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not weights\n", bytes(range(256)) * 8, b"PK\x03\x04junk"])
+def test_what_is_no_checkpoint(tmp_path, content, suffix):
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"weights\..*is not a checkpoint of plain tensors"):
+        read_state_dict(str(path))
+
+
+def test_cut_short(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"a": torch.zeros(1000)}, path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(UserError, match="is not a checkpoint"):
+        read_state_dict(str(path))
+
+
+@pytest.mark.parametrize("content", [{}, {"model": {}}, {"epoch": 3}, [1, 2], torch.zeros(2)])
+def test_no_weights(tmp_path, content):
+    path = tmp_path / "weights.pth"
+    torch.save(content, path)
+    with pytest.raises(UserError, match="holds no weights"):
+        read_state_dict(str(path))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.pth \(train.init_checkpoint\) does not exist"):
+        read_state_dict(str(tmp_path / "absent.pth"))
+
+
+def test_folder(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        read_state_dict(str(tmp_path))
+
+
+class Bomb:
+    """Touches a file when unpickled."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("write", ["pickle", "torch", "torch-legacy"])
+def test_code_in_a_file_is_not_executed(tmp_path, write):
+    marker, path = tmp_path / "executed", tmp_path / "weights.pth"
+    content = {"model": {"a": torch.zeros(2)}, "extra": Bomb(marker)}
+    if write == "pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=write == "torch")
+    with pytest.raises(UserError, match="is not a checkpoint of plain tensors"):
+        read_state_dict(str(path))
+    assert not marker.exists()
+
+    # The file is dangerous indeed: whoever unpickles it runs its code.
+    if write == "pickle":
+        pickle.loads(path.read_bytes())
+    else:
+        torch.load(path, weights_only=False)
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("name", ["mae.safetensors", "mae.pth"])
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_save_mae_round_trip(saved_mae, name, dtype):
+    path, model = saved_mae(name, dtype)
+    expected = {
+        key.removeprefix("encoder.").removeprefix("decoder."): value.to(dtype or value.dtype)
+        for key, value in model.state_dict().items()
+    }
+    assert {"cls_token", "decoder_blocks.1.mlp.fc2.bias", "mask_token"} <= expected.keys()
+    assert_same(read_state_dict(path), expected)
+
+
+def test_a_torch_file_of_save_mae_has_the_official_wrapping(saved_mae):
+    path, model = saved_mae("mae.pth")
+    content = torch.load(path, weights_only=True)
+    assert set(content) == {"model"}
+    assert len(content["model"]) == len(model.state_dict())

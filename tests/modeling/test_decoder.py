@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+from imted.modeling import DecoderBoxHead
+
+DIM, DEPTH, HEADS, GRID = 16, 2, 4, 4  # of the small decoder in tests/conftest.py
+ENCODER_DIM = 32
+NEW = {"box_norm.weight", "box_norm.bias"}
+
+
+@pytest.fixture
+def migrated(small_mae, randomize):
+    """A masked autoencoder with random weights, and a box head that got them by their names."""
+    mae = randomize(small_mae())
+    head = DecoderBoxHead(
+        encoder_dim=ENCODER_DIM, dim=DIM, depth=DEPTH, num_heads=HEADS, grid_size=GRID
+    ).double()
+    missing, _ = head.load_state_dict(mae.official_state_dict(), strict=False)
+    assert set(missing) == NEW
+    return mae, head.eval()
+
+
+def random_rois(count: int, side: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(count, ENCODER_DIM, side, side, generator=generator, dtype=torch.float64)
+
+
+def decode_written_out(reference, state, tokens, positions):
+    """What MAE's decoder does before its own last norm: (L, D) to (L, C)."""
+    tokens = reference.layer_norm(tokens, state, "norm")
+    tokens = reference.linear(tokens, state, "decoder_embed") + positions
+    return reference.blocks(tokens, state, "decoder_blocks", DEPTH, HEADS)
+
+
+def test_masked_autoencoders_decoder_is_the_one_written_out(migrated, reference):
+    """With nothing hidden, the reconstruction decoder runs over all tokens, class token too."""
+    mae, _ = migrated
+    state = mae.official_state_dict()
+    generator = torch.Generator().manual_seed(2)
+    shape = (2, 1 + GRID**2, ENCODER_DIM)
+    encoded = torch.randn(shape, generator=generator, dtype=torch.float64)
+    order = torch.arange(GRID**2).expand(2, -1)
+    prediction = mae.decoder(encoded, order, (GRID, GRID))
+    for tokens, found in zip(encoded, prediction, strict=True):
+        tokens = decode_written_out(reference, state, tokens, state["decoder_pos_embed"][0])
+        tokens = reference.layer_norm(tokens, state, "decoder_norm")
+        expected = reference.linear(tokens, state, "decoder_pred")[1:]
+        torch.testing.assert_close(found, expected)
+
+
+# 4 x 4 is the grid of pre-training; 7 x 7 what RoIs are pooled to.
+@pytest.mark.parametrize("side", [GRID, 7])
+def test_migrated_head_computes_what_the_masked_autoencoders_decoder_computes(
+    migrated, reference, side
+):
+    mae, head = migrated
+    rois = random_rois(3, side)
+    decoded = head.decode(rois)
+    assert decoded.shape == (3, side**2, DIM)
+    state = mae.official_state_dict()
+    positions = reference.positions(state["decoder_pos_embed"], (side, side))
+    for roi, found in zip(rois, decoded, strict=True):
+        tokens = torch.stack([roi[:, row, col] for row in range(side) for col in range(side)])
+        expected = decode_written_out(reference, state, tokens, positions)
+        # Positions are resized in single precision.
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+    tokens = rois.flatten(2).transpose(1, 2)
+    in_mae = mae.decoder.decoder_blocks(mae.decoder.embed(tokens) + positions)
+    torch.testing.assert_close(decoded, in_mae, atol=1e-5, rtol=1e-5)
+
+
+def test_vector_is_the_norm_of_the_mean(migrated, randomize, reference):
+    _, head = migrated
+    randomize(head.box_norm)
+    rois = random_rois(3, 7)
+    vectors = head(rois)
+    assert vectors.shape == (3, head.output_shape.channels)
+    mean = head.decode(rois).sum(dim=1) / 49
+    torch.testing.assert_close(vectors, reference.layer_norm(mean, head.state_dict(), "box_norm"))
+
+
+def test_positions_are_fixed():
+    head = DecoderBoxHead(encoder_dim=8, dim=8, depth=1, num_heads=2)
+    frozen = {name for name, p in head.named_parameters() if not p.requires_grad}
+    assert frozen == {"decoder_pos_embed"}
+
+
+@pytest.mark.parametrize("use_act_checkpoint", [False, True])
+def test_no_rois(use_act_checkpoint):
+    head = DecoderBoxHead(
+        encoder_dim=8, dim=8, depth=2, num_heads=2, use_act_checkpoint=use_act_checkpoint
+    )
+    vectors = head(torch.zeros(0, 8, 7, 7))
+    assert vectors.shape == (0, 8)
+    vectors.sum().backward()
+    for name, parameter in head.named_parameters():
+        assert not parameter.requires_grad or not parameter.grad.any(), name

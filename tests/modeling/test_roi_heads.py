@@ -1,0 +1,149 @@
+import pytest
+import torch
+from detectron2.modeling.roi_heads import FastRCNNConvFCHead
+from detectron2.structures import BitMasks, Boxes, Instances
+from detectron2.utils.events import EventStorage
+
+from imted.modeling import RUNGS, DecoderBoxHead, ModulatedPooler
+
+PYRAMID = ["p2", "p3", "p4", "p5"]
+# rung: what the box branch reads, and the kind of box head
+LADDER = {
+    "baseline": (PYRAMID, FastRCNNConvFCHead),
+    "decoder_head": (PYRAMID, DecoderBoxHead),
+    "integral": (["last_feat"], DecoderBoxHead),
+    "imted": ([*PYRAMID, "last_feat"], DecoderBoxHead),
+    "control": ([*PYRAMID, "last_feat"], DecoderBoxHead),
+}
+HEIGHT, WIDTH = 80, 104  # no multiples of 32: padded
+
+
+@pytest.fixture(autouse=True)
+def event_storage():
+    """Where Detectron2's modules log to in training."""
+    with EventStorage():
+        yield
+
+
+def make_image(boxes: list[list[float]], masks: bool, seed: int = 0) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    instances = Instances((HEIGHT, WIDTH))
+    instances.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
+    instances.gt_classes = torch.arange(len(boxes)) % 3
+    if masks:
+        bitmaps = torch.zeros(len(boxes), HEIGHT, WIDTH, dtype=torch.bool)
+        for bitmap, (x0, y0, x1, y1) in zip(bitmaps, boxes, strict=True):
+            bitmap[int(y0) : int(y1), int(x0) : int(x1)] = True
+        instances.gt_masks = BitMasks(bitmaps)
+    image = torch.randint(0, 256, (3, HEIGHT, WIDTH), generator=generator, dtype=torch.uint8)
+    return {"image": image, "instances": instances, "height": HEIGHT, "width": WIDTH}
+
+
+def make_batch(masks: bool, empty: bool = False) -> list[dict]:
+    """One image with objects (unless empty) and one without any."""
+    boxes = [] if empty else [[4.0, 6.0, 40.0, 50.0], [50.0, 10.0, 100.0, 70.0]]
+    return [make_image(boxes, masks), make_image([], masks, seed=1)]
+
+
+def random_features(seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {"p2": 24, "p3": 12, "p4": 6, "p5": 3}
+    features = {n: torch.randn(1, 12, s, s, generator=generator) for n, s in sizes.items()}
+    return {**features, "last_feat": torch.randn(1, 32, 6, 6, generator=generator)}
+
+
+def predict(model, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Class logits and box deltas of three boxes on different levels."""
+    boxes = torch.tensor([[2.0, 3.0, 14.0, 12.0], [10.0, 10.0, 60.0, 70.0], [0.0, 0.0, 96.0, 96.0]])
+    heads = model.roi_heads
+    pooled = heads.box_pooler([features[name] for name in heads.box_in_features], [Boxes(boxes)])
+    return heads.box_predictor(heads.box_head(pooled))
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_what_each_rung_reads(small_detector, rung):
+    model = small_detector(rung).eval()
+    heads = model.roi_heads
+    reads, head = LADDER[rung]
+    assert type(heads.box_head) is head
+    assert isinstance(heads.box_pooler, ModulatedPooler) == (rung in ("imted", "control"))
+    if isinstance(heads.box_pooler, ModulatedPooler):
+        torch.nn.init.ones_(heads.box_pooler.scale)  # at zero it reads the encoder alone
+    features = random_features()
+    before, _ = predict(model, features)
+    for names in (PYRAMID, ["last_feat"]):
+        other = {**features, **{name: random_features(1)[name] for name in names}}
+        changed = not torch.equal(predict(model, other)[0], before)
+        assert changed == any(name in reads for name in names), names
+
+
+def test_the_ladder_has_no_other_rung():
+    assert set(RUNGS) == set(LADDER)
+
+
+def test_unknown_rung(small_detector_config, small_detector):
+    with pytest.raises(Exception, match=r"rung='integrale' is not one of 'baseline'.*'control'"):
+        small_detector("integrale")
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_imted_at_scale_zero_is_integral(small_detector, scale):
+    imted = small_detector("imted").eval()
+    assert not imted.roi_heads.box_pooler.scale.any()
+    torch.nn.init.constant_(imted.roi_heads.box_pooler.scale, scale)
+    integral = small_detector("integral", seed=1).eval()
+    missing, left = integral.load_state_dict(imted.state_dict(), strict=False)
+    assert not missing
+    assert {key.rsplit(".", 2)[0] for key in left} <= {
+        "roi_heads.box_pooler",
+        "roi_heads",
+    }
+    for found, expected in zip(
+        predict(imted, random_features()), predict(integral, random_features()), strict=True
+    ):
+        assert torch.equal(found, expected) == (scale == 0)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("rung", RUNGS)
+def test_every_rung_trains_and_infers(small_detector, rung, masks):
+    model = small_detector(rung, masks)
+    losses = model(make_batch(masks))
+    names = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"}
+    assert set(losses) == names | ({"loss_mask"} if masks else set())
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()
+
+    trainable = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    zero = {name for name, grad in trainable.items() if not grad.any()}
+    projection = {f"roi_heads.box_pooler.projection.{kind}" for kind in ("weight", "bias")}
+    assert zero == (projection if rung in ("imted", "control") else set())
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    decoder_head = LADDER[rung][1] is DecoderBoxHead
+    assert frozen == ({"roi_heads.box_head.decoder_pos_embed"} if decoder_head else set())
+
+    torch.optim.SGD(model.parameters(), lr=1e-4).step()
+    model.eval()
+    with torch.no_grad():
+        outputs = model([{k: v for k, v in x.items() if k != "instances"} for x in make_batch(masks)])
+    for output in outputs:
+        instances = output["instances"]
+        assert instances.image_size == (HEIGHT, WIDTH)
+        assert len(instances) > 0
+        assert instances.pred_classes.max() < 3
+        assert instances.has("pred_masks") == masks
+        if masks:
+            assert instances.pred_masks.shape[1:] == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("rung", RUNGS)
+def test_a_batch_without_objects_gives_every_parameter_a_gradient(small_detector, rung, masks):
+    """Distributed training waits for the gradient of every parameter, a zero one included."""
+    model = small_detector(rung, masks)
+    losses = model(make_batch(masks, empty=True))
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert losses["loss_box_reg"] == 0
+    sum(losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        assert not parameter.requires_grad or torch.isfinite(parameter.grad).all(), name
