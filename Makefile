@@ -35,8 +35,10 @@ lint: $(READY)
 	$(RUN) -m ruff format --check .
 
 # The json of the last split is written last, so it stands for all of them.
-$(SHAPES): datasets/prepare_shapes.py $(wildcard projects/imTED/imted/data/shapes*.py) | $(READY)
-	$(RUN) datasets/prepare_shapes.py --output datasets/shapes
+$(SHAPES): datasets/prepare_shapes.py $(wildcard projects/imTED/imted/data/shapes*.py) \
+    projects/imTED/imted/data/textures.py | $(READY)
+	$(RUN) datasets/prepare_shapes.py --output datasets/shapes \
+	    --max-objects 5 --min-object 0.15 --class-colours
 
 # An interrupted set-up starts again from nothing; changed requirements are installed in place.
 $(READY): requirements/lock.txt requirements/detectron2.txt

@@ -22,12 +22,14 @@ classes
 
 Masks are the visible pixels (RLE). Each annotation also has occlusion_ratio (hidden fraction),
 visible_parts (pieces that the occluders leave) and full_bbox. Some images are empty; some have a
-crowd (iscrowd 1). Image k of a split depends on the seed, the image size, the split and k only,
-never on how many images are written. The same command gives the same files again, and refuses to
-write over the files of another one.
+crowd (iscrowd 1). Image k of a split depends on the seed, the split, k and the options of size,
+objects and colours only, never on how many images are written. The same command gives the same
+files again, and refuses to write over the files of another one.
 
-example
-  python datasets/prepare_shapes.py --output datasets/shapes --train-images 2000 --val-images 200
+examples
+  python datasets/prepare_shapes.py --output datasets/shapes_hard
+  python datasets/prepare_shapes.py --output datasets/shapes \\
+      --max-objects 5 --min-object 0.15 --class-colours             # what `make demo` trains on
 """
 
 
@@ -43,6 +45,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--pretrain-images", type=int, default=0, metavar="N", help="0 for none (%(default)s)")
     add("--image-size", type=int, default=192, metavar="PIXELS",
         help="side of the square images, a multiple of 16 (%(default)s)")  # fmt: skip
+    add("--max-objects", type=int, default=8, metavar="N",
+        help="most separate objects in an image (%(default)s)")  # fmt: skip
+    add("--min-object", type=float, default=1 / 16, metavar="FRACTION",
+        help="size of the smallest object, of the image's side (%(default)s)")  # fmt: skip
+    add("--class-colours", action="store_true",
+        help="a hue of its own for each class; otherwise shape alone tells them apart")  # fmt: skip
     add("--seed", type=int, default=0, help="not negative (%(default)s)")
     add("--workers", type=int, default=os.cpu_count(), metavar="N",
         help="processes; the files don't depend on it (one a core: %(default)s)")  # fmt: skip
@@ -60,7 +68,12 @@ def main() -> None:
     counts = {split: count for split, count in counts.items() if count != 0}
     if not counts:
         raise UserError("every number of images is 0; give at least one that is not.")
-    options = ShapesOptions(image_size=arguments.image_size)
+    options = ShapesOptions(
+        image_size=arguments.image_size,
+        max_objects=arguments.max_objects,
+        min_object=arguments.min_object,
+        class_colours=arguments.class_colours,
+    )
     for split, count in counts.items():
         check_split(arguments.output, split, count, arguments.seed, options)
     for split, count in counts.items():

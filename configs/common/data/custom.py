@@ -20,7 +20,7 @@ dataloader.train.dataset.names = "custom_train"
 dataloader.train.mapper.augmentations = [
     L(T.RandomFlip)(horizontal=True),
     L(T.ResizeShortestEdge)(
-        short_edge_length=(288, 320, 352, 384, 416), sample_style="choice", max_size=640
+        short_edge_length=(320, 352, 384, 416, 448), sample_style="choice", max_size=640
     ),
 ]
 dataloader.train.total_batch_size = 4
@@ -28,6 +28,6 @@ dataloader.train.num_workers = 2
 
 dataloader.test.dataset.names = "custom_val"
 dataloader.test.mapper.augmentations = [
-    L(T.ResizeShortestEdge)(short_edge_length=352, max_size=640)
+    L(T.ResizeShortestEdge)(short_edge_length=384, max_size=640)
 ]
 dataloader.test.num_workers = 2

@@ -3,6 +3,7 @@
 Everything is drawn from a ``numpy.random.Generator``; images are uint8 RGB, (H, W, 3).
 """
 
+import colorsys
 import math
 
 import cv2
@@ -57,13 +58,19 @@ def pattern(rng: np.random.Generator, height: int, width: int, kind: str) -> np.
     return (wave_along * wave_across > threshold).astype(np.float32)
 
 
-def fill(rng: np.random.Generator, height: int, width: int, behind: np.ndarray) -> np.ndarray:
+def fill(
+    rng: np.random.Generator, height: int, width: int, behind: np.ndarray, hue: float | None = None
+) -> np.ndarray:
     """Draw a two-colour texture whose colours both stand out, uint8, (height, width, 3).
 
     Args:
         behind: mean colour of what the texture will cover, (3,).
+        hue: hue of both colours in [0, 1), whatever is behind; None for any colours.
     """
-    first, second = (contrasting_colour(rng, behind) for _ in range(2))
+    if hue is None:
+        first, second = (contrasting_colour(rng, behind) for _ in range(2))
+    else:
+        first, second = (_colour_of_hue(rng, hue) for _ in range(2))
     field = pattern(rng, height, width, str(rng.choice(FILL_KINDS)))
     return (first + field[..., None] * (second - first)).astype(np.uint8)
 
@@ -75,6 +82,13 @@ def contrasting_colour(rng: np.random.Generator, behind: np.ndarray) -> np.ndarr
     distance = np.linalg.norm(colours - behind, axis=1)
     far = np.flatnonzero(distance >= MIN_COLOUR_DISTANCE)
     return colours[far[0] if len(far) else distance.argmax()]
+
+
+def _colour_of_hue(rng: np.random.Generator, hue: float) -> np.ndarray:
+    """Draw a saturated colour close to a hue, float32, (3,)."""
+    near = (hue + rng.uniform(-0.04, 0.04)) % 1.0
+    rgb = colorsys.hsv_to_rgb(near, rng.uniform(0.75, 1.0), rng.uniform(0.55, 1.0))
+    return np.float32(255.0) * np.asarray(rgb, np.float32)
 
 
 def background(rng: np.random.Generator, side: int) -> np.ndarray:
