@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from iopath.common.file_io import PathHandler, PathManagerFactory
 from safetensors.torch import save_file
 
 from imted.checkpoint import read_state_dict
@@ -42,13 +43,36 @@ def test_safetensors(tmp_path):
     assert_same(read_state_dict(path), WEIGHTS)
 
 
-def test_url_that_iopath_reads(tmp_path):
+class SchemeHandler(PathHandler):
+    """Reads scheme://name from a folder, as handlers of URLs do after the download."""
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+
+    def _get_supported_prefixes(self):
+        return ["scheme://"]
+
+    def _get_local_path(self, path, force=False, **kwargs):
+        if "offline" in path:
+            raise ConnectionError("no route to host")
+        return str(self.folder / path.removeprefix("scheme://"))
+
+
+def test_url_that_iopath_reads(tmp_path, monkeypatch):
+    manager = PathManagerFactory.get("url_test")
+    manager.register_handler(SchemeHandler(tmp_path), allow_override=True)
+    monkeypatch.setattr("imted.checkpoint.files.PathManager", manager)
     torch.save(WEIGHTS, tmp_path / "weights.pth")
-    assert_same(read_state_dict(f"file://{tmp_path}/weights.pth"), WEIGHTS)
+    assert_same(read_state_dict("scheme://weights.pth"), WEIGHTS)
+    with pytest.raises(UserError, match=r"offline\.pth .*cannot be fetched: no route to host"):
+        read_state_dict("scheme://offline.pth")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("content", [b"", b"not weights\n", bytes(range(256)) * 8, b"PK\x03\x04junk"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not weights\n", bytes(range(256)) * 8, b"PK\x03\x04junk"]
+)
 def test_what_is_no_checkpoint(tmp_path, content, suffix):
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)

@@ -11,9 +11,7 @@ from torch.nn.functional import interpolate
 def layer_norm(x, state, prefix):
     centred = x - x.mean(dim=-1, keepdim=True)
     variance = centred.square().mean(dim=-1, keepdim=True)
-    return (
-        centred / (variance + 1e-6).sqrt() * state[f"{prefix}.weight"] + state[f"{prefix}.bias"]
-    )
+    return centred / (variance + 1e-6).sqrt() * state[f"{prefix}.weight"] + state[f"{prefix}.bias"]
 
 
 def linear(x, state, prefix):

@@ -125,7 +125,9 @@ def test_every_rung_trains_and_infers(small_detector, rung, masks):
     torch.optim.SGD(model.parameters(), lr=1e-4).step()
     model.eval()
     with torch.no_grad():
-        outputs = model([{k: v for k, v in x.items() if k != "instances"} for x in make_batch(masks)])
+        outputs = model(
+            [{k: v for k, v in x.items() if k != "instances"} for x in make_batch(masks)]
+        )
     for output in outputs:
         instances = output["instances"]
         assert instances.image_size == (HEIGHT, WIDTH)

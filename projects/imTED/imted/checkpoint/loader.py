@@ -1,6 +1,7 @@
 """The one loader: MAE checkpoints migrate into detectors, our own files load as they are."""
 
 import logging
+import re
 
 import torch
 from torch import nn
@@ -16,7 +17,9 @@ from .report import LoadReport
 logger = logging.getLogger(__name__)
 
 _ENCODER = ("patch_embed", "cls_token", "pos_embed", "blocks")
+_NO_SUCH_PART = "the model has no such part"
 _PIXELS_ONLY = ("mask_token", "decoder_norm", "decoder_pred")
+_STACK = re.compile(r"(.*blocks)\.\d+\.")
 # The layers whose size is the number of classes.
 _CLASS_LAYERS = ("roi_heads.box_predictor.", "roi_heads.mask_head.predictor.")
 
@@ -47,8 +50,10 @@ def load_checkpoint(model: nn.Module, path: str, fine_tune: bool = False) -> Loa
         sources = _own_sources(model, weights, report, fine_tune)
     elif isinstance(model, MaskedAutoencoder):
         sources = {name: name.split(".", 1)[1] for name in model.state_dict()}
+        report.left_out = dict.fromkeys(set(weights) - set(sources.values()), _NO_SUCH_PART)
     else:
         sources = _migration_sources(model, weights, report)
+    _check_depth(weights, sources, report)
     _copy(model, weights, sources, report)
     logger.info(report.table())
     return report
@@ -83,20 +88,16 @@ def _migration_sources(
                 sources[name] = key
         if name not in sources:
             report.fresh[name] = _initial_value(name)
-    migrated_parts = {key.split(".")[0] for key in sources.values()}
-    for key in weights:
-        if key in sources.values():
-            continue
-        if key.split(".")[0] in migrated_parts:  # a block more than the model has
-            shape = tuple(weights[key].shape)
-            raise UserError(_size_message(report.path, key, shape, "absent"))
-        report.left_out[key] = _why_left_out(key, roi_heads)
+    migrated = set(sources.values())
+    report.left_out = {key: _why_left_out(key, roi_heads) for key in weights if key not in migrated}
     return sources
 
 
 def _initial_value(name: str) -> str:
     if name == "roi_heads.box_pooler.scale":
         return "starts at zero"
+    if name == "roi_heads.box_head.decoder_pos_embed":
+        return "fixed table"
     return "constant" if name.startswith("proposal_generator.anchor") else "starts at random"
 
 
@@ -128,9 +129,19 @@ def _own_sources(
             report.fresh[name] = "the file has other classes"
         else:
             sources[name] = name
-    for key in set(weights) - set(state):
-        report.left_out[key] = "the model has no such part"
+    report.left_out = dict.fromkeys(set(weights) - set(state), _NO_SUCH_PART)
     return sources
+
+
+def _check_depth(
+    weights: dict[str, torch.Tensor], sources: dict[str, str], report: LoadReport
+) -> None:
+    """Refuse a file with more blocks than the model has, rather than leave the last ones out."""
+    loaded = {match.group(1) for key in sources.values() if (match := _STACK.match(key))}
+    for key in report.left_out:
+        if (match := _STACK.match(key)) and match.group(1) in loaded:
+            shape = tuple(weights[key].shape)
+            raise UserError(_size_message(report.path, key, shape, "absent"))
 
 
 def _copy(

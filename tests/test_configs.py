@@ -1,0 +1,163 @@
+"""Every config that a user can name: those outside configs/common."""
+
+import math
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from detectron2.config import LazyConfig, instantiate
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
+MASK_SETTINGS = ("mask_in_features", "mask_pooler", "mask_head")
+
+
+def config_names() -> list[str]:
+    folder = ROOT / "configs"
+    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*.py")))
+    return [path.as_posix() for path in paths if path.parts[0] != "common"]
+
+
+def load(name: str):
+    return LazyConfig.load(str(ROOT / "configs" / name))
+
+
+def build(cfg) -> torch.nn.Module:
+    """Build the model; without memory for its weights unless it is a tiny one."""
+    encoder = cfg.model.encoder if "encoder" in cfg.model else cfg.model.backbone.net
+    # Detectron2's ViT reads its drop path rates from a tensor, which must have values for that.
+    linspace = mock.patch("torch.linspace", partial(torch.linspace, device="cpu"))
+    with torch.device("cpu" if encoder.embed_dim <= 192 else "meta"), linspace:
+        return instantiate(cfg.model)
+
+
+def shapes(model: torch.nn.Module) -> dict[str, tuple]:
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def test_there_are_configs():
+    assert {"quickstart.py", "coco/imted_mask_rcnn_vit_large_3x.py"} <= set(config_names())
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_config_builds_and_survives_its_dump(name, tmp_path):
+    cfg = load(name)
+    assert not [key for key in NAMES if key not in cfg]
+    model = build(cfg)
+
+    cfg.optimizer.params.model = model
+    optimizer = instantiate(cfg.optimizer)
+    cfg.optimizer.params.model = None
+    in_groups = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len(in_groups) == len([p for p in model.parameters() if p.requires_grad])
+    assert max(group["lr"] for group in optimizer.param_groups) == cfg.optimizer.lr
+
+    first, second = tmp_path / "config.yaml", tmp_path / "again.yaml"
+    LazyConfig.save(cfg, str(first))
+    again = LazyConfig.load(str(first))
+    LazyConfig.save(again, str(second))
+    assert second.read_text() == first.read_text()
+    assert shapes(build(again)) == shapes(model)
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_learning_rate_over_a_run(name):
+    schedule = instantiate(load(name).lr_multiplier)
+    start, early, middle, end = (schedule(where) for where in (0.0, 0.1, 0.5, 1 - 1e-6))
+    assert 0 < start <= 0.01  # warm-up
+    assert early > 0.9
+    assert 0.4 < middle <= 1
+    assert end <= 0.0101
+    assert all(0 <= schedule(i / 200) <= 1 + 1e-9 for i in range(200))
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_detectors_agree_on_their_classes_masks_and_sizes(name):
+    cfg = load(name)
+    if "roi_heads" not in cfg.model:
+        return
+    heads = build(cfg).roi_heads
+    cfg.model.roi_heads.num_classes = 7  # one value sets them all
+    assert cfg.model.roi_heads.box_predictor.num_classes == 7
+    mask_keys = [
+        cfg.model.roi_heads[key] for key in ("mask_in_features", "mask_pooler", "mask_head")
+    ]
+    assert len({key is None for key in mask_keys}) == 1
+    assert heads.mask_on == (cfg.model.roi_heads.mask_head is not None)
+    if heads.mask_on:
+        assert cfg.model.roi_heads.mask_head.num_classes == 7
+        assert cfg.dataloader.train.mapper.use_instance_mask
+
+
+def resolved(cfg) -> dict:
+    """The parts of a config without interpolations."""
+    parts = (*NAMES, "dataset")
+    return {k: OmegaConf.to_container(cfg[k], resolve=True) for k in parts if k in cfg}
+
+
+def differences(one, other, prefix: str = "") -> set[str]:
+    """Keys with different values, of resolved containers."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = one.keys() | other.keys()
+        found = (
+            differences(one.get(key, "absent"), other.get(key, "absent"), f"{prefix}.{key}")
+            for key in keys
+        )
+        return set().union(*found)
+    return set() if one == other else {prefix[1:]}
+
+
+@pytest.mark.parametrize("name", [n for n in config_names() if "mask_rcnn" in n])
+def test_a_mask_config_differs_from_its_box_twin_in_masks_alone(name):
+    twin = name.replace("mask_rcnn", "faster_rcnn")
+    if twin not in config_names():
+        pytest.skip(f"there is no {twin}")
+    mask, box = resolved(load(name)), resolved(load(twin))
+    about_masks = {f"model.roi_heads.{key}" for key in MASK_SETTINGS}
+    mapper = "dataloader.train.mapper"
+    may = {f"{mapper}.use_instance_mask", f"{mapper}.recompute_boxes"}
+    may |= {f"{mapper}.instance_mask_format", "train.output_dir", "dataloader.evaluator.output_dir"}
+    found = differences(mask, box)
+    assert about_masks <= found
+    assert found <= about_masks | may
+
+
+@pytest.mark.parametrize("name", [n for n in config_names() if n.endswith("_3x.py")])
+def test_3x_schedule_is_36_epochs_with_steps_after_27_and_33(name):
+    cfg = load(name)
+    # COCO train2017: 117266 images with annotations, 16 in an iteration.
+    batch = cfg.dataloader.train.total_batch_size * cfg.train.accumulation_steps
+    assert batch == 16
+    epoch = math.ceil(117266 / batch)
+    assert cfg.train.max_iter == 36 * epoch
+    schedule = instantiate(cfg.lr_multiplier)
+    values = {
+        0: 0.001,
+        500: 1.0,
+        27 * epoch - 1: 1.0,
+        27 * epoch: 0.1,
+        33 * epoch - 1: 0.1,
+        33 * epoch: 0.01,
+        36 * epoch - 1: 0.01,
+    }
+    for iteration, value in values.items():
+        assert schedule(iteration / cfg.train.max_iter) == pytest.approx(value, rel=1e-6), iteration
+
+
+@pytest.mark.parametrize(
+    ("size", "drop_path"), [("small", 0.1), ("base", 0.2), ("large", 0.3)], ids=str
+)
+@pytest.mark.parametrize("kind", ["faster", "mask"])
+def test_recipe_of_the_coco_configs(kind, size, drop_path):
+    cfg = load(f"coco/imted_{kind}_rcnn_vit_{size}_3x.py")
+    assert cfg.model.backbone.net.drop_path_rate == drop_path
+    assert cfg.model.roi_heads.decoder.drop_path_rate == 0
+    assert (cfg.optimizer.lr, cfg.optimizer.weight_decay) == (1e-4, 0.05)
+    assert tuple(cfg.optimizer.betas) == (0.9, 0.999)
+    assert cfg.optimizer.params.layer_decay == 0.75
+    assert cfg.model.roi_heads.rung == "imted"
+    if size != "small":
+        assert cfg.train.init_checkpoint.endswith(f"mae_pretrain_vit_{size}_full.pth")
