@@ -1,5 +1,6 @@
 """The synthetic data set: its truth is exact, its files depend on the seed alone."""
 
+import colorsys
 import json
 import os
 import subprocess
@@ -244,3 +245,33 @@ def run_command(output, *arguments):
         text=True,
         timeout=60,
     )
+
+
+def test_class_colours_give_each_class_its_hue():
+    options = ShapesOptions(class_colours=True, crowd_fraction=0.0)
+    seen = set()
+    for index in range(1, 41):
+        scene = scene_at(0, "train", index, options)
+        for instance in scene.instances:
+            core = cv2.erode(instance.visible.view(np.uint8), np.ones((9, 9), np.uint8)) > 0
+            if np.count_nonzero(core) < 50:
+                continue
+            red, green, blue = scene.image[core].mean(axis=0) / 255.0
+            distance = (colorsys.rgb_to_hsv(red, green, blue)[0] - instance.category / 6) % 1.0
+            assert min(distance, 1.0 - distance) < 1 / 12
+            seen.add(instance.category)
+    assert seen == set(range(6))
+
+
+def test_min_object_bounds_the_size():
+    options = ShapesOptions(min_object=0.3, crowd_fraction=0.0, cut_fraction=0.0)
+    smallest_disc = np.pi / 4 * (0.3 * options.image_size) ** 2
+    areas = [
+        np.count_nonzero(instance.full)
+        for index in range(1, 41)
+        for instance in scene_at(0, "train", index, options).instances
+        if instance.category == 0
+    ]
+    # Up to 30 % of a shape may lie outside the image.
+    assert areas
+    assert min(areas) >= 0.69 * smallest_disc

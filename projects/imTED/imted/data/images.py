@@ -45,6 +45,12 @@ def list_images(images: str, json_file: str = "") -> list[dict[str, str]]:
         files = sorted(root / name for name in names)
     else:
         files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    missing = [str(path) for path in files if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"{json_file} names {len(missing)} images that are not in {images}, such as "
+            f"{missing[0]}; correct dataloader.train.dataset.images."
+        )
     if not files:
         raise UserError(f"{json_file or images} holds no images to pre-train on.")
     return [{"file_name": str(path)} for path in files]
