@@ -1,6 +1,6 @@
 """The embedded default: a tiny imTED with masks on the synthetic shapes, minutes on a CPU.
 
-`make demo` generates the images and runs this. Everything it needs is in the repository.
+`make demo` generates the images (datasets/README.md has the command) and runs this.
 """
 
 import detectron2.data.transforms as T
@@ -22,8 +22,8 @@ dataloader.train.mapper.augmentations = [
     L(T.RandomFlip)(horizontal=False, vertical=True),
 ]
 dataloader.test.mapper.augmentations = []
-dataloader.train.total_batch_size = 8
 
+optimizer.lr = 1.5e-3
 train.output_dir = "output/quickstart"
-train.max_iter = 500
+train.max_iter = 800
 train.eval_period = 0

@@ -14,7 +14,7 @@ from ..common.train import train
 dataloader.train.mapper.use_instance_mask = True
 dataloader.train.mapper.instance_mask_format = "bitmask"
 
-optimizer.lr = 5e-4
+optimizer.lr = 1e-3
 train.init_checkpoint = "projects/imTED/weights/mae_vit_tiny_shapes.safetensors"
 train.output_dir = "output/custom"
 train.max_iter = 1000
