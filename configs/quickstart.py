@@ -6,11 +6,15 @@
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
 
-from .common.data.custom import dataloader, dataset
-from .custom.imted_mask_rcnn_vit_tiny import lr_multiplier, model, optimizer, train
+from .custom.imted_mask_rcnn_vit_tiny import (
+    dataloader,
+    dataset,
+    lr_multiplier,
+    model,
+    optimizer,
+    train,
+)
 
-dataloader.train.mapper.use_instance_mask = True
-dataloader.train.mapper.instance_mask_format = "bitmask"
 dataset.update(
     train_json="datasets/shapes/train.json",
     train_images="datasets/shapes/train",
