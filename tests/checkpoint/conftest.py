@@ -23,13 +23,13 @@ def mae_file(small_mae, tmp_path):
 def saved_mae(small_mae, tmp_path):
     """Save a small masked autoencoder with `save_mae`; return the path and the model."""
 
-    def save(name: str, dtype: torch.dtype | None = None):
+    def save(name: str):
         model = small_mae(seed=7)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.normal_()
         path = str(tmp_path / name)
-        save_mae(model, path, dtype)
+        save_mae(model, path)
         return path, model
 
     return save

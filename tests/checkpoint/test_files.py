@@ -137,11 +137,10 @@ def test_code_in_a_file_is_not_executed(tmp_path, write):
 
 
 @pytest.mark.parametrize("name", ["mae.safetensors", "mae.pth"])
-@pytest.mark.parametrize("dtype", [None, torch.float16])
-def test_save_mae_round_trip(saved_mae, name, dtype):
-    path, model = saved_mae(name, dtype)
+def test_save_mae_round_trip(saved_mae, name):
+    path, model = saved_mae(name)
     expected = {
-        key.removeprefix("encoder.").removeprefix("decoder."): value.to(dtype or value.dtype)
+        key.removeprefix("encoder.").removeprefix("decoder."): value
         for key, value in model.state_dict().items()
     }
     assert {"cls_token", "decoder_blocks.1.mlp.fc2.bias", "mask_token"} <= expected.keys()

@@ -24,7 +24,9 @@ _STACK = re.compile(r"(.*blocks)\.\d+\.")
 _CLASS_LAYERS = ("roi_heads.box_predictor.", "roi_heads.mask_head.predictor.")
 
 
-def load_checkpoint(model: nn.Module, path: str, fine_tune: bool = False) -> LoadReport:
+def load_checkpoint(
+    model: nn.Module, path: str, *, fine_tune: bool = False, averaged: bool = False
+) -> LoadReport:
     """Load a file's weights into a detector or a masked autoencoder, and log a table of it.
 
     A MAE checkpoint (official layout, or a pre-training run's own) migrates: the encoder becomes
@@ -37,6 +39,7 @@ def load_checkpoint(model: nn.Module, path: str, fine_tune: bool = False) -> Loa
         path: A path or any URL that iopath reads.
         fine_tune: Let the layers whose size is the number of classes start anew where the file
             has other classes.
+        averaged: Load the average that a training with `train.ema` keeps beside its weights.
 
     Returns:
         An account of every tensor.
@@ -44,7 +47,7 @@ def load_checkpoint(model: nn.Module, path: str, fine_tune: bool = False) -> Loa
     Raises:
         UserError: If the file is no checkpoint, lacks what the model migrates, or has other sizes.
     """
-    weights = _strip_pretraining_prefix(read_state_dict(path))
+    weights = _strip_pretraining_prefix(read_state_dict(path, averaged))
     report = LoadReport(path)
     if "patch_embed.proj.weight" not in weights:
         sources = _own_sources(model, weights, report, fine_tune)

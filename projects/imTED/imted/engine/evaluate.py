@@ -10,7 +10,6 @@ import torch
 from detectron2.config import instantiate
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig
 
 from imted.checkpoint import load_checkpoint
@@ -60,20 +59,12 @@ def evaluate_checkpoint(cfg: DictConfig) -> dict:
             "--eval-only needs weights: add train.init_checkpoint=<output_dir>/model_final.pth."
         )
     model = instantiate(cfg.model).to(train_device(cfg))
-    fresh = load_checkpoint(model, path).fresh
+    fresh = load_checkpoint(model, path, averaged=cfg.train.ema.enabled).fresh
     if fresh:
         raise UserError(
             f"{path} (train.init_checkpoint) isn't a trained model: it lacks {next(iter(fresh))} "
             f"and {len(fresh) - 1} more; --eval-only needs what a training has saved."
         )
-    if cfg.train.ema.enabled:
-        checkpoint = {}
-        if not path.endswith(".safetensors"):
-            file = PathManager.get_local_path(path)
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        if "ema" not in checkpoint:
-            raise UserError(f"{path} holds no averaged weights; add train.ema.enabled=false.")
-        model.load_state_dict(checkpoint["ema"])
     return do_test(cfg, model)
 
 

@@ -101,7 +101,7 @@ def _load_weights(
         rest = checkpointer.load(checkpointer.get_checkpoint_file())
         return rest.get("ema"), checkpointer.checkpointables["trainer"].iter + 1
     if cfg.train.init_checkpoint:
-        load_checkpoint(checkpointer.model, cfg.train.init_checkpoint)
+        load_checkpoint(checkpointer.model, cfg.train.init_checkpoint, fine_tune=True)
     return None, 0
 
 

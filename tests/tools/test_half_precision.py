@@ -1,0 +1,44 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+TOOL = Path(__file__).parents[2] / "tools/half_precision.py"
+
+
+@pytest.fixture
+def half_precision():
+    spec = importlib.util.spec_from_file_location("half_precision", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return lambda *args: module.main(list(map(str, args)))
+
+
+def test_weights_are_rounded_to_half_precision(half_precision, tmp_path):
+    weights = {"w": torch.tensor([[1.0, 1 / 3, -1e-3]]).T, "steps": torch.tensor([7])}
+    torch.save({"model": weights}, tmp_path / "full.pth")
+    assert half_precision(tmp_path / "full.pth", tmp_path / "half.safetensors") == 0
+    written = load_file(tmp_path / "half.safetensors")
+    assert written["w"].dtype == torch.float16 and written["steps"].tolist() == [7]
+    # 11 bits of precision: a relative error of at most 2**-11.
+    torch.testing.assert_close(written["w"].float(), weights["w"], rtol=2**-11, atol=0)
+
+
+@pytest.mark.parametrize(
+    "value, source, target, message",
+    [
+        (1e6, "full.pth", "half.safetensors", "beyond 65504"),
+        (1.0, "full.pth", "half.pth", "must end in .safetensors"),
+        (1.0, "absent.pth", "half.safetensors", "does not exist"),
+    ],
+)
+def test_mistakes_end_with_one_line(
+    half_precision, tmp_path, capsys, value, source, target, message
+):
+    torch.save({"model": {"w": torch.tensor([value])}}, tmp_path / "full.pth")
+    assert half_precision(tmp_path / source, tmp_path / target) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+    assert not (tmp_path / target).exists()

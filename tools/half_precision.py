@@ -1,0 +1,46 @@
+"""Round a checkpoint's weights to half precision: half the size, to share or to ship."""
+
+import argparse
+import sys
+
+import torch
+from safetensors.torch import save_file
+
+from imted.checkpoint import read_state_dict
+from imted.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "checkpoint", help="a path or URL, such as output/mae_final.safetensors"
+    )
+    parser.add_argument("output", help="a .safetensors file")
+    args = parser.parse_args(argv)
+    try:
+        if not args.output.endswith(".safetensors"):
+            raise UserError(f"{args.output} (output) must end in .safetensors.")
+        save_file(_halve(read_state_dict(args.checkpoint), args.checkpoint), args.output)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _halve(weights: dict[str, torch.Tensor], path: str) -> dict[str, torch.Tensor]:
+    """Round floating-point tensors.
+
+    Raises:
+        UserError: a finite value is beyond half precision's range.
+    """
+    halved = {}
+    for name, value in weights.items():
+        halved[name] = (value.half() if value.is_floating_point() else value).contiguous()
+        if not torch.equal(halved[name].isfinite(), value.isfinite()):
+            raise UserError(f"{path}: {name!r} has values beyond 65504, half precision's largest.")
+    return halved
+
+
+if __name__ == "__main__":
+    sys.exit(main())
