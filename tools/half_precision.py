@@ -13,9 +13,7 @@ from imted.errors import UserError
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "checkpoint", help="a path or URL, such as output/mae_final.safetensors"
-    )
+    parser.add_argument("checkpoint", help="a path or URL, such as output/mae_final.safetensors")
     parser.add_argument("output", help="a .safetensors file")
     args = parser.parse_args(argv)
     try:
