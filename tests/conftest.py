@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
@@ -11,6 +12,16 @@ from imted.modeling import MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
 ROOT = Path(__file__).resolve().parents[1]
 ENCODER = dict(embed_dim=32, depth=3, num_heads=2, pretrain_img_size=64)
 DECODER = dict(dim=16, depth=2, num_heads=4, grid_size=4)
+CHANNELS = 12  # of the pyramid
+
+
+def make_small(name: str, num_classes: int):
+    cfg = LazyConfig.load(str(ROOT / "configs/common/models" / name)).model
+    cfg.backbone.net.update(ENCODER)
+    cfg.backbone.out_channels = CHANNELS
+    cfg.roi_heads.decoder.update(DECODER)
+    cfg.roi_heads.num_classes = num_classes
+    return cfg
 
 
 @pytest.fixture
@@ -19,13 +30,22 @@ def small_detector_config():
 
     def config(rung: str = "imted", masks: bool = False, num_classes: int = 3):
         name = "mask" if masks else "faster"
-        path = ROOT / f"configs/common/models/imted_{name}_rcnn_tiny.py"
-        cfg = LazyConfig.load(str(path)).model
-        cfg.backbone.net.update(ENCODER)
-        cfg.backbone.out_channels = 12
-        cfg.roi_heads.decoder.update(DECODER)
+        cfg = make_small(f"imted_{name}_rcnn_tiny.py", num_classes)
         cfg.roi_heads.rung = rung
-        cfg.roi_heads.num_classes = num_classes
+        return cfg
+
+    return config
+
+
+@pytest.fixture
+def small_released_config():
+    """Return the config of a released model, made small; its pyramid reads an early block."""
+
+    def config(masks: bool = False, num_classes: int = 3):
+        name = "mask" if masks else "faster"
+        cfg = make_small(f"imted_released_{name}_rcnn.py", num_classes)
+        cfg.backbone.net.early_blocks = [2]
+        cfg.backbone.in_feature = "block2"
         return cfg
 
     return config
@@ -60,6 +80,100 @@ def small_mae():
         )
 
     return build
+
+
+def released_shapes(
+    masks: bool, classes: int, dim: int, depth: int, grid: int
+) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a released file's tensors: what mmdetection's modules call them."""
+    decoder_dim, channels = DECODER["dim"], CHANNELS
+    shapes = {
+        "backbone.cls_token": (1, 1, dim),
+        "backbone.pos_embed": (1, 1 + grid**2, dim),
+        "roi_head.mfm_factor": (dim,),
+        "roi_head.bbox_head.decoder_pos_embed": (1, 1 + grid**2, decoder_dim),
+        "backbone.fpn1.1.running_mean": (dim,),
+        "backbone.fpn1.1.running_var": (dim,),
+        "backbone.fpn1.1.num_batches_tracked": (),
+    }
+
+    def layer(name: str, *weight: int, bias: bool = True) -> None:
+        """Add a weight and, if wanted, as many biases as it has rows."""
+        shapes[f"{name}.weight"] = weight
+        if bias:
+            shapes[f"{name}.bias"] = (weight[0],)
+
+    def blocks(name: str, count: int, width: int) -> None:
+        for i in range(count):
+            layer(f"{name}.{i}.norm1", width)
+            layer(f"{name}.{i}.attn.qkv", 3 * width, width)
+            layer(f"{name}.{i}.attn.proj", width, width)
+            layer(f"{name}.{i}.norm2", width)
+            layer(f"{name}.{i}.mlp.fc1", 4 * width, width)
+            layer(f"{name}.{i}.mlp.fc2", width, 4 * width)
+
+    layer("backbone.patch_embed.proj", dim, 3, 16, 16)
+    blocks("backbone.blocks", depth, dim)
+    for name in ("fpn1.0", "fpn1.3", "fpn2.0"):
+        layer(f"backbone.{name}", dim, dim, 2, 2)
+    layer("backbone.fpn1.1", dim)
+    for i in range(4):
+        layer(f"neck.lateral_convs.{i}.conv", channels, dim, 1, 1, bias=False)
+        layer(f"neck.fpn_convs.{i}.conv", channels, channels, 3, 3, bias=False)
+        layer(f"neck.lateral_convs.{i}.ln", channels)
+        layer(f"neck.fpn_convs.{i}.ln", channels)
+    layer("rpn_head.rpn_conv", channels, channels, 3, 3)
+    layer("rpn_head.rpn_cls", 3, channels, 1, 1)
+    layer("rpn_head.rpn_reg", 12, channels, 1, 1)
+    layer("roi_head.mfm_fc", dim, channels, 1, 1)
+    layer("roi_head.bbox_head.norm", dim)
+    layer("roi_head.bbox_head.decoder_embed", decoder_dim, dim)
+    blocks("roi_head.bbox_head.decoder_blocks", DECODER["depth"], decoder_dim)
+    layer("roi_head.bbox_head.decoder_box_norm", decoder_dim)
+    layer("roi_head.bbox_head.fc_cls", classes + 1, decoder_dim)
+    layer("roi_head.bbox_head.fc_reg", 4 * classes, decoder_dim)
+    if masks:
+        for i in range(4):
+            layer(f"roi_head.mask_head.convs.{i}.conv", channels, channels, 3, 3)
+        layer("roi_head.mask_head.upsample", channels, channels, 2, 2)
+        layer("roi_head.mask_head.conv_logits", classes, channels, 1, 1)
+    return shapes
+
+
+@pytest.fixture
+def released_file(tmp_path):
+    """Write a file as the released code does; return its path and its weights by name."""
+
+    def write(masks=False, classes=3, dim=32, depth=3, grid=4, drop: str = "", **extra):
+        generator = torch.Generator().manual_seed(5)
+        weights = {
+            name: 0.1 * torch.randn(shape, generator=generator)
+            for name, shape in released_shapes(masks, classes, dim, depth, grid).items()
+            if name != drop
+        }
+        weights["backbone.fpn1.1.num_batches_tracked"] = torch.tensor(263880)
+        weights["backbone.fpn1.1.running_var"].abs_()
+        content = {
+            "meta": {
+                "mmdet_version": "2.11.0",
+                "CLASSES": ("person", "bicycle"),
+                "config": "model = dict(type='imTED')",
+                "epoch": 36,
+                "seed": None,
+                "hook_msgs": {"best_score": np.float64(0.5), "seen": np.int64(3)},
+            },
+            "state_dict": {**weights, **extra},
+            "optimizer": {
+                "state": {0: {"step": 263880, "exp_avg": torch.zeros(2)}},
+                "param_groups": [{"lr": 1e-4, "betas": (0.9, 0.999), "params": [0]}],
+            },
+            "amp": {"loss_scaler0": {"loss_scale": 65536.0, "unskipped": 7}},
+        }
+        path = str(tmp_path / "released.pth")
+        torch.save(content, path)
+        return path, weights
+
+    return write
 
 
 @pytest.fixture

@@ -5,10 +5,13 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
 from omegaconf import OmegaConf
+
+from imted.modeling import PublishedPyramid
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
@@ -161,3 +164,23 @@ def test_recipe_of_the_coco_configs(kind, size, drop_path):
     assert cfg.model.roi_heads.rung == "imted"
     if size != "small":
         assert cfg.train.init_checkpoint.endswith(f"mae_pretrain_vit_{size}_full.pth")
+
+
+@pytest.mark.parametrize("name", [n for n in config_names() if n.startswith("released/")])
+def test_released_configs_have_their_authors_choices(name):
+    cfg = load(name)
+    backbone, encoder = cfg.model.backbone, cfg.model.backbone.net
+    assert backbone._target_ is PublishedPyramid and backbone.norm == "SyncBN"
+    assert encoder.interpolate_offset == cfg.model.roi_heads.decoder.interpolate_offset == 0.1
+    # The 12th block is the last one of S and B; L has 24.
+    assert backbone.encoder_feature == "last_feat"
+    assert backbone.in_feature == ("block12" if encoder.depth == 24 else "last_feat")
+    resize = instantiate(cfg.dataloader.test.mapper.augmentations[0])
+    transform = resize.get_transform(np.zeros((480, 640, 3), np.uint8))
+    assert type(transform).__name__ == "OpenCVResizeTransform"
+    assert (transform.new_h, transform.new_w) == (800, 1067)
+    assert not cfg.train.amp.enabled
+    few_shot = {"few_shot_base": 60, "fine_tuned": 80}
+    classes = [number for part, number in few_shot.items() if part in name] or [80]
+    assert cfg.model.roi_heads.num_classes == classes[0]
+    assert ("dataset" in cfg) == ("few_shot" in name)

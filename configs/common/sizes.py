@@ -1,4 +1,4 @@
-"""Widths and depths of encoder and decoder. B and L are MAE's own, S is imTED's, T is ours."""
+"""Widths and depths of encoder and decoder. B, L, H are MAE's own, S is imTED's, T is ours."""
 
 tiny = dict(
     encoder=dict(embed_dim=192, depth=6, num_heads=3, pretrain_img_size=192),
@@ -14,5 +14,9 @@ base = dict(
 )
 large = dict(
     encoder=dict(embed_dim=1024, depth=24, num_heads=16),
+    decoder=dict(dim=512, depth=8, num_heads=16),
+)
+huge = dict(
+    encoder=dict(embed_dim=1280, depth=32, num_heads=16),
     decoder=dict(dim=512, depth=8, num_heads=16),
 )

@@ -2,6 +2,7 @@ import argparse
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from iopath.common.file_io import PathHandler, PathManagerFactory
@@ -28,12 +29,16 @@ def assert_same(found: dict, expected: dict):
         {"state_dict": WEIGHTS},
         # What MAE's own training saves.
         {"model": WEIGHTS, "epoch": 3, "args": argparse.Namespace(lr=0.1), "optimizer": {"a": []}},
+        # What mmdetection's saves.
+        {"state_dict": WEIGHTS, "meta": {"CLASSES": ("a",), "best": np.float64(0.5), "epoch": 3}},
+        {"state_dict": WEIGHTS, "meta": {"seen": [np.int64(3), np.float32(2), np.bool_(True)]}},
     ],
-    ids=["bare", "model", "state_dict", "mae-training"],
+    ids=["bare", "model", "state_dict", "mae-training", "mmdetection", "numpy"],
 )
-def test_layouts_of_torch_files(tmp_path, content):
+@pytest.mark.parametrize("new_format", [True, False], ids=["zip", "legacy"])
+def test_layouts_of_torch_files(tmp_path, content, new_format):
     path = tmp_path / "weights.pth"
-    torch.save(content, path)
+    torch.save(content, path, _use_new_zipfile_serialization=new_format)
     assert_same(read_state_dict(str(path)), WEIGHTS)
 
 

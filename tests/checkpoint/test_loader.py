@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from detectron2.config import LazyCall as L
@@ -129,6 +131,26 @@ def test_positions_are_resized_to_another_grid(small_detector, mae_file, grid):
         torch.testing.assert_close(found[:, 1:], patches.flatten(2).transpose(1, 2))
 
 
+# As MAE's ViT-H, whose patches of 14 pixels become 16: larger and smaller kernels.
+@pytest.mark.parametrize("size", [14, 20])
+def test_patch_embedding_is_resampled_to_another_patch_size(small_detector, mae_file, size):
+    path, weights = mae_file(encoder=dict(patch_size=size), decoder=dict(patch_size=size))
+    model = small_detector()
+    report = load_checkpoint(model, path)
+    name = "backbone.net.patch_embed.proj.weight"
+    assert report.resampled == [name]
+    assert re.search(r"backbone\.net\.patch_embed +\| +1 \| loaded, resampled", report.table())
+    kernel = weights["patch_embed.proj.weight"]
+    assert kernel.shape == (32, 3, size, size)
+    expected = interpolate(kernel, size=(16, 16), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(model.state_dict()[name], expected)
+
+
+def test_a_masked_autoencoder_of_another_patch_size_is_refused(small_mae, mae_file):
+    path, _ = mae_file(encoder=dict(patch_size=8), decoder=dict(patch_size=8))
+    assert_refused(small_mae(), path, r"another size.*'decoder_pred\.weight'")
+
+
 @pytest.mark.parametrize("rung", ["decoder_head", "integral", "imted"])
 @pytest.mark.parametrize("keep_norm", [True, False])
 def test_an_encoder_alone_is_refused_where_the_decoder_migrates(
@@ -153,7 +175,6 @@ def test_an_encoder_alone_is_enough_without_a_migrated_decoder(small_detector, m
         (dict(encoder=dict(embed_dim=64)), "another size"),
         (dict(encoder=dict(depth=4)), r"another size.*blocks\.3.*absent in the model"),
         (dict(encoder=dict(depth=2)), r"lacks 'blocks\.2"),
-        (dict(encoder=dict(patch_size=8)), "another size"),
         (dict(decoder=dict(dim=32)), "another size"),
         (dict(decoder=dict(depth=3)), r"another size.*decoder_blocks\.2.*absent in the model"),
         (dict(decoder=dict(depth=1)), r"lacks 'decoder_blocks\.1"),
@@ -230,7 +251,7 @@ def test_other_classes_are_refused_unless_fine_tuned(small_detector, detector_fi
     torch.nn.init.normal_(trained.roi_heads.box_pooler.scale)
     path = detector_file(trained)
     model = small_detector(masks=masks)
-    assert_refused(model, path, r"another size.*'roi_heads\.")
+    assert_refused(model, path, r"other classes.*'roi_heads\.")
 
     before = snapshot(model)
     report = load_checkpoint(model, path, fine_tune=True)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from imted.modeling import DecoderBoxHead
 
@@ -96,3 +97,19 @@ def test_no_rois(use_act_checkpoint):
     vectors.sum().backward()
     for name, parameter in head.named_parameters():
         assert not parameter.requires_grad or not parameter.grad.any(), name
+
+
+# Even the table's own grid is resized.
+@pytest.mark.parametrize("side", [GRID, 7])
+def test_offset_of_the_heads_positions(migrated, reference, side):
+    _, head = migrated
+    head.interpolate_offset = 0.1
+    rois = random_rois(2, side)
+    state = head.state_dict()
+    table = state["decoder_pos_embed"][:, 1:].reshape(1, GRID, GRID, DIM).permute(0, 3, 1, 2)
+    resized = interpolate(table, scale_factor=(side + 0.1) / GRID, mode="bicubic")
+    positions = resized[0].flatten(1).T
+    assert side != GRID or not torch.allclose(resized, table, atol=1e-3)
+    for roi, found in zip(rois, head.decode(rois), strict=True):
+        expected = decode_written_out(reference, state, roi.flatten(1).T, positions)
+        torch.testing.assert_close(found, expected)

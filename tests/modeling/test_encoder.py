@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from imted.modeling import MAEEncoder
 
@@ -95,3 +96,40 @@ def test_drop_path_grows_linearly_from_zero_to_the_rate():
     for path in ("drop_path1", "drop_path2"):
         rates = [getattr(getattr(block, path), "drop_prob", 0.0) for block in blocks]
         assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+
+
+def test_early_blocks_are_given_out_beside_the_last(randomize):
+    encoder = randomize(make_encoder(early_blocks=[1, 2]))
+    images = random_images(3, 5)
+    found = encoder(images)
+    assert set(found) == {"block1", "block2", "last_feat"}
+    for depth, name in enumerate(("block1", "block2", "last_feat"), start=1):
+        shallow = randomize(make_encoder(depth=depth))
+        shallow.load_state_dict(encoder.state_dict(), strict=False)
+        assert torch.equal(found[name], shallow(images)["last_feat"]), name
+        shape = encoder.output_shape()[name]
+        assert (shape.channels, shape.stride) == (16, PATCH)
+
+
+@pytest.mark.parametrize("number", [0, 4, 24])
+def test_an_early_block_must_exist(number):
+    with pytest.raises(ValueError, match=r"model\.backbone\.net\.early_blocks.* 1 to 3"):
+        make_encoder(early_blocks=[number])
+
+
+# The grid of pre-training keeps its positions as they are; (2, 8) has as many patches.
+@pytest.mark.parametrize(("grid", "resized"), [((4, 4), False), ((3, 7), True), ((2, 8), True)])
+def test_offset_of_the_positions(randomize, reference, grid, resized):
+    encoder = randomize(make_encoder(interpolate_offset=0.1))
+    image = random_images(*grid)[:1]
+    state = encoder.state_dict()
+    table = state["pos_embed"][:, 1:]
+    if resized:
+        factor = tuple((side + 0.1) / 4 for side in grid)
+        table = table.reshape(1, 4, 4, -1).permute(0, 3, 1, 2)
+        table = interpolate(table, scale_factor=factor, mode="bicubic")
+        table = table.flatten(2).transpose(1, 2)
+    kernel = state["patch_embed.proj.weight"].flatten(1)
+    tokens = reference.patches(image[0], PATCH).flatten(1) @ kernel.T
+    expected = tokens + state["patch_embed.proj.bias"] + table[0]
+    torch.testing.assert_close(encoder.embed(image)[0], expected)

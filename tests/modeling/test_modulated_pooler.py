@@ -51,6 +51,7 @@ def make_boxes() -> list[Boxes]:
         corners += [(0, 0), (right, 0), (0, bottom), (right, bottom)]
         boxes += [[cx, cy, cx + side, cy + side] for cx, cy in corners]
     boxes += [[0, 50, WIDTH, 52], [60, 0, 61, HEIGHT]]  # from border to border
+    boxes += [[0, 20, 0, 60], [30, HEIGHT, 70, HEIGHT], [50, 40, 50, 40]]  # without area
     boxes = torch.tensor(boxes, dtype=torch.float64)
     return [Boxes(boxes), Boxes(boxes.flip(0))]
 

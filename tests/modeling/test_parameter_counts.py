@@ -45,3 +45,17 @@ def test_parameters_of(meta_arch, size):
         )
     else:
         assert not heads.mask_on
+
+
+# All of a released detector, in millions.
+TOTALS = {"faster": {"small": 30.30, "base": 122.74, "large": 346.21}, "mask": {"base": 125.39}}
+
+
+@pytest.mark.parametrize(
+    ("meta_arch", "size"), [(kind, size) for kind, sizes in TOTALS.items() for size in sizes]
+)
+def test_parameters_of_a_released_config(meta_arch, size):
+    path = ROOT / f"configs/released/imted_{meta_arch}_rcnn_vit_{size}.py"
+    with torch.device("meta"):
+        model = instantiate(LazyConfig.load(str(path)).model)
+    assert millions(model) == TOTALS[meta_arch][size]

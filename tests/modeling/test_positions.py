@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling.backbone.utils import get_abs_pos
+from torch.nn.functional import interpolate
 
 from imted.modeling.positions import resize_position_embedding, sincos_position_embedding
 
@@ -54,3 +55,40 @@ def test_rows_stay_rows():
     resized = resize_position_embedding(table, (8, 2))[0, 1:, 0].reshape(8, 2)
     assert torch.equal(resized[:, 0], resized[:, 1])
     assert (resized[1:] > resized[:-1]).all()
+
+
+# Of released detectors: the table's own grid, RoIs, a high and a wide image.
+@pytest.mark.parametrize("grid", [(14, 14), (7, 7), (50, 38), (25, 42)])
+def test_offset_is_a_factor_of_scale(grid):
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(1, 1 + 196, 6, generator=generator)
+    found = resize_position_embedding(table, grid, interpolate_offset=0.1)
+    patches = table[0, 1:].T.reshape(1, 6, 14, 14)
+    factor = ((grid[0] + 0.1) / 14, (grid[1] + 0.1) / 14)
+    expected = interpolate(patches, scale_factor=factor, mode="bicubic")[0]
+    assert expected.shape == (6, *grid)
+    assert torch.equal(found[0, 1:], expected.flatten(1).T)
+    assert torch.equal(found[0, 0], table[0, 0])
+
+
+def cubic(distance: float) -> float:
+    """Keys' kernel with the parameter -0.75."""
+    t = abs(distance)
+    if t <= 1:
+        return 1.25 * t**3 - 2.25 * t**2 + 1
+    return -0.75 * (t**3 - 5 * t**2 + 8 * t - 4) if t < 2 else 0.0
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.1, 0.4])
+def test_offset_shortens_the_step(offset):
+    side, size = 14, 31
+    values = torch.randn(side, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    table = torch.zeros(1, 1 + side**2, 1, dtype=torch.float64)
+    table[0, 1:, 0] = values.repeat(side)  # the same in every row
+    found = resize_position_embedding(table, (side, size), offset)[0, 1:].reshape(side, size)
+    for i in range(size):
+        place = (i + 0.5) * side / (size + offset) - 0.5
+        near = range(math.floor(place) - 1, math.floor(place) + 3)
+        expected = sum(values[min(max(k, 0), side - 1)] * cubic(place - k) for k in near)
+        # timm resizes in single precision.
+        torch.testing.assert_close(found[3, i], expected, atol=1e-5, rtol=1e-5)

@@ -23,7 +23,9 @@ model = L(GeneralizedRCNN)(
             patch_size=16,
             drop_path_rate=0.0,
             use_act_checkpoint=False,  # trade time for memory
+            interpolate_offset=0.0,  # of the positions; 0.1 in the released imTED
             out_feature="last_feat",
+            early_blocks=[],  # blocks whose maps are given out too, 12 as "block12"
         ),
         in_feature="${.net.out_feature}",
         out_channels=256,
@@ -63,6 +65,7 @@ model = L(GeneralizedRCNN)(
             num_heads=16,
             drop_path_rate=0.0,
             use_act_checkpoint=False,
+            interpolate_offset=0.0,
         ),
         batch_size_per_image=512,
         positive_fraction=0.25,

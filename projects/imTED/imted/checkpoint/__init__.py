@@ -1,7 +1,7 @@
-"""Reading and writing of weights: MAE checkpoints in the official layout, and our own."""
+"""Reading and writing of weights: official MAE checkpoints, released detectors, and our own."""
 
-from .files import read_state_dict, save_mae
+from .files import read_state_dict, save_mae, save_state_dict
 from .loader import load_checkpoint
 from .report import LoadReport
 
-__all__ = ["LoadReport", "load_checkpoint", "read_state_dict", "save_mae"]
+__all__ = ["LoadReport", "load_checkpoint", "read_state_dict", "save_mae", "save_state_dict"]

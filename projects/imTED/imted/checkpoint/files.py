@@ -2,8 +2,10 @@
 
 import argparse
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from detectron2.utils.file_io import PathManager
 from safetensors import SafetensorError
@@ -11,6 +13,15 @@ from safetensors.torch import load_file, save_file
 
 from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder
+
+# Values that checkpoints carry beside tensors, and that are made without executing code: the
+# command line of MAE's training, and NumPy's numbers among what mmdetection notes of a run.
+_PLAIN_VALUES = [
+    argparse.Namespace,
+    np.core.multiarray.scalar,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in (np.bool_, np.int32, np.int64, np.float32, np.float64)),
+]
 
 
 def read_state_dict(path: str, averaged: bool = False) -> dict[str, torch.Tensor]:
@@ -37,8 +48,7 @@ def read_state_dict(path: str, averaged: bool = False) -> dict[str, torch.Tensor
         if str(local).endswith(".safetensors"):
             content = load_file(local)
         else:
-            # Official MAE training checkpoints carry their command line, a Namespace of values.
-            with torch.serialization.safe_globals([argparse.Namespace]):
+            with torch.serialization.safe_globals(_PLAIN_VALUES):
                 content = torch.load(local, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
         raise UserError(
@@ -59,16 +69,19 @@ def read_state_dict(path: str, averaged: bool = False) -> dict[str, torch.Tensor
 
 
 def save_mae(model: MaskedAutoencoder, path: str) -> None:
-    """Write encoder and decoder in the official MAE layout.
+    """Write encoder and decoder in the official MAE layout; see :func:`save_state_dict`."""
+    save_state_dict(model.official_state_dict(), path)
+
+
+def save_state_dict(weights: Mapping[str, torch.Tensor], path: str) -> None:
+    """Write weights.
 
     Args:
-        model: The masked autoencoder.
+        weights: Tensors by name.
         path: Where to; ``.safetensors`` is written as such, anything else as
             ``{"model": state_dict}`` by torch.
     """
-    weights = {
-        key: value.detach().cpu().contiguous() for key, value in model.official_state_dict().items()
-    }
+    weights = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     if path.endswith(".safetensors"):
         save_file(weights, path)
     else:

@@ -1,17 +1,20 @@
-"""The one loader: MAE checkpoints migrate into detectors, our own files load as they are."""
+"""The one loader: MAE checkpoints migrate into detectors, detectors load as they are."""
 
 import logging
 import re
+from collections.abc import Mapping
 
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
 from imted.errors import UserError
-from imted.modeling import RUNGS, MaskedAutoencoder
+from imted.modeling import RUNGS, MaskedAutoencoder, PublishedPyramid
 from imted.modeling.positions import resize_position_embedding
 from imted.modeling.roi_heads import MIGRATED_DECODER
 
 from .files import read_state_dict
+from .released import is_mmdetection, our_names
 from .report import LoadReport
 
 logger = logging.getLogger(__name__)
@@ -32,7 +35,9 @@ def load_checkpoint(
     A MAE checkpoint (official layout, or a pre-training run's own) migrates: the encoder becomes
     the backbone; final norm, decoder embedding, positions and blocks become the box head, as far
     as the model's rung wants them (:data:`imted.modeling.RUNGS`). Position embeddings are resized
-    when the grid differs. Any other file must hold the model's own weights.
+    when the grid differs, the kernel of the patch embedding when the patch size does. Any other
+    file must hold the model's own weights: a detector's own file, or one that imTED's authors
+    released (mmdetection's layout), of which nothing may be left over.
 
     Args:
         model: What to fill.
@@ -49,8 +54,13 @@ def load_checkpoint(
     """
     weights = _strip_pretraining_prefix(read_state_dict(path, averaged))
     report = LoadReport(path)
-    if "patch_embed.proj.weight" not in weights:
-        sources = _own_sources(model, weights, report, fine_tune)
+    if is_mmdetection(weights):
+        names = our_names(weights, path)
+        sources = _own_sources(model, weights, names, report, fine_tune)
+        _check_released(model, report)
+    elif "patch_embed.proj.weight" not in weights:
+        names = {key: key for key in weights}
+        sources = _own_sources(model, weights, names, report, fine_tune)
     elif isinstance(model, MaskedAutoencoder):
         sources = {name: name.split(".", 1)[1] for name in model.state_dict()}
         report.left_out = dict.fromkeys(set(weights) - set(sources.values()), _NO_SUCH_PART)
@@ -116,24 +126,49 @@ def _why_left_out(key: str, roi_heads: nn.Module) -> str:
 
 
 def _own_sources(
-    model: nn.Module, weights: dict[str, torch.Tensor], report: LoadReport, fine_tune: bool
+    model: nn.Module,
+    weights: dict[str, torch.Tensor],
+    names: Mapping[str, str],
+    report: LoadReport,
+    fine_tune: bool,
 ) -> dict[str, str]:
-    """Map every parameter to itself, but for class layers that a fine-tuning starts anew."""
+    """Map every parameter to its name in the file, but for class layers that start anew.
+
+    `names` gives the model's name for each name in the file.
+    """
     state = model.state_dict()
-    if not set(state) & set(weights):
+    keys = {name: key for key, name in names.items()}
+    if not set(state) & set(keys):
         raise UserError(
             f"{report.path} (train.init_checkpoint) is neither a MAE checkpoint nor this model's: "
             f"it begins with {next(iter(weights))!r}; give one of the two."
         )
     sources = {}
     for name, value in state.items():
-        fits = name in weights and weights[name].shape == value.shape
+        key = keys.get(name, name)
+        fits = key in weights and weights[key].shape == value.shape
         if fine_tune and not fits and name.startswith(_CLASS_LAYERS):
             report.fresh[name] = "the file has other classes"
         else:
-            sources[name] = name
-    report.left_out = dict.fromkeys(set(weights) - set(state), _NO_SUCH_PART)
+            sources[name] = key
+    unused = (key for name, key in keys.items() if name not in state)
+    report.left_out = dict.fromkeys(unused, _NO_SUCH_PART)
     return sources
+
+
+def _check_released(model: nn.Module, report: LoadReport) -> None:
+    """Refuse a released file that the model can't hold all of."""
+    if not isinstance(getattr(model, "backbone", None), PublishedPyramid):
+        raise UserError(
+            f"{report.path} (train.init_checkpoint) is a detector as imTED's authors released it, "
+            "and the config's model differs from theirs; choose its config in configs/released."
+        )
+    for key in report.left_out:
+        if not _STACK.match(key):  # what has more blocks is of another size
+            raise UserError(
+                f"{report.path} (train.init_checkpoint) holds {key!r}, for which the config's "
+                "model has no place; choose the file's own config in configs/released."
+            )
 
 
 def _check_depth(
@@ -164,14 +199,22 @@ def _copy(
         if key.endswith("pos_embed") and value.shape != target.shape:
             value = _resize_positions(value, target, key, report)
             report.resized.append(name)
+        if key.endswith("patch_embed.proj.weight") and _differ_in_kernel_only(value, target):
+            value = interpolate(value.float(), target.shape[2:], mode="bicubic")
+            report.resampled.append(name)
         if value.shape != target.shape:
-            expected = f"{tuple(target.shape)}"
-            raise UserError(_size_message(report.path, key, tuple(value.shape), expected))
+            found, expected = tuple(value.shape), f"{tuple(target.shape)}"
+            message = _class_message if name.startswith(_CLASS_LAYERS) else _size_message
+            raise UserError(message(report.path, key, found, expected))
         values[name] = value
     with torch.no_grad():
         for name, value in values.items():
             state[name].copy_(value)
     report.loaded.update(sources)
+
+
+def _differ_in_kernel_only(value: torch.Tensor, target: torch.Tensor) -> bool:
+    return value.shape != target.shape and value.shape[:2] == target.shape[:2] and value.ndim == 4
 
 
 def _resize_positions(
@@ -189,5 +232,13 @@ def _size_message(path: str, key: str, found: tuple[int, ...], expected: str) ->
     return (
         f"{path} (train.init_checkpoint) has another size than the config's model: {key!r} is "
         f"{found} in the file and {expected} in the model; choose the config of the file's size "
-        "(tiny, small, base or large) or another file."
+        "(tiny, small, base, large or huge) or another file."
+    )
+
+
+def _class_message(path: str, key: str, found: tuple[int, ...], expected: str) -> str:
+    return (
+        f"{path} (train.init_checkpoint) has other classes than the config's model: {key!r} is "
+        f"{found} in the file and {expected} in the model; set model.roi_heads.num_classes to the "
+        "file's, or choose another file."
     )

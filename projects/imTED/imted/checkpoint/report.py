@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from tabulate import tabulate
 
+# Here, then in the released detectors.
+_DETECTOR_PARTS = ("backbone", "roi_heads", "proposal_generator", "neck", "rpn_head", "roi_head")
+
 
 @dataclass
 class LoadReport:
@@ -15,6 +18,7 @@ class LoadReport:
         path: The file.
         loaded: Name in the model -> name in the file.
         resized: Names in the model whose positions were resized to the model's grid.
+        resampled: Names in the model of kernels that were resampled to the model's patch size.
         left_out: Name in the file -> why it has no place in the model.
         fresh: Name in the model -> why it keeps its initial value.
     """
@@ -22,6 +26,7 @@ class LoadReport:
     path: str
     loaded: dict[str, str] = field(default_factory=dict)
     resized: list[str] = field(default_factory=list)
+    resampled: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     fresh: dict[str, str] = field(default_factory=dict)
 
@@ -29,7 +34,11 @@ class LoadReport:
         """Lay the report out as one table, a row per module."""
         rows: dict[tuple[str, str, str], int] = defaultdict(int)
         for target, source in self.loaded.items():
-            what = "loaded, resized to the grid" if target in self.resized else "loaded"
+            what = "loaded"
+            if target in self.resized:
+                what = "loaded, resized to the grid"
+            elif target in self.resampled:
+                what = "loaded, resampled to the patch size"
             rows[_module(source), _module(target), what] += 1
         for source, reason in self.left_out.items():
             rows[_module(source), "", f"left out: {reason}"] += 1
@@ -48,5 +57,5 @@ def _module(name: str) -> str:
     name = re.sub(r"\bblocks\.\d+\..*", "blocks", name)
     name = re.sub(r"\bdecoder_blocks\.\d+\..*", "decoder_blocks", name)
     parts = name.removesuffix(".weight").removesuffix(".bias").split(".")
-    depth = 3 if parts[0] in ("backbone", "roi_heads", "proposal_generator") else 1
+    depth = 3 if parts[0] in _DETECTOR_PARTS else 1
     return ".".join(part for part in parts[:depth] if not part.isdigit())

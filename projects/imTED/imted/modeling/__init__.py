@@ -4,7 +4,7 @@ from .decoder import DecoderBoxHead, MAEDecoder, ReconstructionDecoder
 from .encoder import MAEEncoder
 from .masked_autoencoder import MaskedAutoencoder
 from .modulated_pooler import ModulatedPooler
-from .pyramid import EncoderPyramid
+from .pyramid import EncoderPyramid, PublishedPyramid
 from .roi_heads import RUNGS, ImTEDROIHeads
 from .windowed_encoder import WindowedEncoder
 
@@ -17,6 +17,7 @@ __all__ = [
     "MAEEncoder",
     "MaskedAutoencoder",
     "ModulatedPooler",
+    "PublishedPyramid",
     "ReconstructionDecoder",
     "WindowedEncoder",
 ]

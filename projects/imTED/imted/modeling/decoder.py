@@ -108,8 +108,14 @@ class DecoderBoxHead(MAEDecoder):
     the mean is new, as in the released code: MAE's ``decoder_norm`` served pixels.
     """
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, *, interpolate_offset: float = 0.0, **kwargs) -> None:
+        """
+        Args:
+            interpolate_offset: See :func:`imted.modeling.positions.resize_position_embedding`.
+            **kwargs: See :class:`MAEDecoder`.
+        """
         super().__init__(**kwargs)
+        self.interpolate_offset = interpolate_offset
         self.box_norm = LayerNorm(self.decoder_embed.out_features)
 
     @property
@@ -119,10 +125,11 @@ class DecoderBoxHead(MAEDecoder):
 
     def decode(self, roi_features: torch.Tensor) -> torch.Tensor:
         """Run RoI features (R, D, h, w) through the migrated layers: tokens (R, h * w, C)."""
-        grid = roi_features.shape[-2:]
-        positions = resize_position_embedding(self.decoder_pos_embed, grid)[:, 1:]
+        positions = resize_position_embedding(
+            self.decoder_pos_embed, roi_features.shape[-2:], self.interpolate_offset
+        )
         tokens = self.embed(roi_features.flatten(2).transpose(1, 2))
-        return self.decoder_blocks(tokens + positions)
+        return self.decoder_blocks(tokens + positions[:, 1:])
 
     def forward(self, roi_features: torch.Tensor) -> torch.Tensor:
         """Turn RoI features (R, D, h, w) into one vector each, (R, C)."""

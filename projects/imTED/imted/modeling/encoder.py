@@ -3,6 +3,8 @@
 Shapes: N images, C channels, h x w patches, L = h * w tokens.
 """
 
+from collections.abc import Sequence
+
 import torch
 from detectron2.modeling import Backbone
 from timm.layers import PatchEmbed
@@ -30,7 +32,9 @@ class MAEEncoder(Backbone):
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.0,
         use_act_checkpoint: bool = False,
+        interpolate_offset: float = 0.0,
         out_feature: str = "last_feat",
+        early_blocks: Sequence[int] = (),
     ) -> None:
         """
         Args:
@@ -42,9 +46,20 @@ class MAEEncoder(Backbone):
             mlp_ratio: Hidden width of the MLP over `embed_dim`.
             drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
             use_act_checkpoint: Recompute each block in the backward pass to save memory.
-            out_feature: Name of the feature map in the output.
+            interpolate_offset: See :func:`imted.modeling.positions.resize_position_embedding`;
+                images of the pre-training's size have the positions as they are in any case.
+            out_feature: Name of the last block's map in the output.
+            early_blocks: Blocks, counted from 1, whose maps are in the output as well, that of
+                block 12 as "block12".
+
+        Raises:
+            ValueError: If the encoder has no such block.
         """
         super().__init__()
+        if not all(1 <= number <= depth for number in early_blocks):
+            raise ValueError(
+                f"model.backbone.net.early_blocks={list(early_blocks)} must lie in 1 to {depth}."
+            )
         self.patch_embed = PatchEmbed(
             img_size=None, patch_size=patch_size, embed_dim=embed_dim, strict_img_size=False
         )
@@ -55,9 +70,12 @@ class MAEEncoder(Backbone):
         self.blocks = TransformerBlocks(
             embed_dim, depth, num_heads, mlp_ratio, drop_path_rate, use_act_checkpoint
         )
-        self._out_features = [out_feature]
-        self._out_feature_channels = {out_feature: embed_dim}
-        self._out_feature_strides = {out_feature: patch_size}
+        self.interpolate_offset = interpolate_offset
+        self.block_of = {f"block{number}": number for number in early_blocks}
+        self.block_of[out_feature] = depth
+        self._out_features = list(self.block_of)
+        self._out_feature_channels = dict.fromkeys(self.block_of, embed_dim)
+        self._out_feature_strides = dict.fromkeys(self.block_of, patch_size)
 
         self.apply(init_transformer_weights)
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.flatten(1))
@@ -70,8 +88,12 @@ class MAEEncoder(Backbone):
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Turn images (N, 3, H, W) into patch tokens with positions (N, L, C), no class token."""
-        grid = (images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size)
-        positions = resize_position_embedding(self.pos_embed, grid)
+        rows, columns = (side // self.patch_size for side in images.shape[-2:])
+        positions = self.pos_embed
+        if rows != columns or rows * columns != positions.shape[1] - 1:
+            positions = resize_position_embedding(
+                positions, (rows, columns), self.interpolate_offset
+            )
         return self.patch_embed(images) + positions[:, 1:]
 
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -83,16 +105,24 @@ class MAEEncoder(Backbone):
         Returns:
             (N, 1 + L, C), class token first, not normalised.
         """
+        return self.blocks(self._with_class_token(tokens))
+
+    def _with_class_token(self, tokens: torch.Tensor) -> torch.Tensor:
         cls_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
-        return self.blocks(torch.cat([cls_token, tokens], dim=1))
+        return torch.cat([cls_token, tokens], dim=1)
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Encode normalised images (N, 3, H, W), both sides multiples of the patch size.
 
         Returns:
-            The last block's patch tokens as one map {out_feature: (N, C, h, w)}.
+            The last block's patch tokens as one map, {out_feature: (N, C, h, w)}, and those of
+            `early_blocks`.
         """
-        height, width = (side // self.patch_size for side in images.shape[-2:])
-        tokens = self.encode(self.embed(images))[:, 1:]
-        last_feat = tokens.transpose(1, 2).unflatten(2, (height, width))
-        return {self._out_features[0]: last_feat}
+        grid = tuple(side // self.patch_size for side in images.shape[-2:])
+        outputs = {}
+        tokens = self._with_class_token(self.embed(images))
+        for number, block in enumerate(self.blocks, start=1):
+            tokens = self.blocks.run(block, tokens)
+            if number in self.block_of.values():
+                outputs[number] = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+        return {name: outputs[number] for name, number in self.block_of.items()}

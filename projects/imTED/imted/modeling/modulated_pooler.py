@@ -55,4 +55,7 @@ class ModulatedPooler(nn.Module):
         *pyramid, encoder_feature = features
         single_scale = self.encoder_pooler([encoder_feature], boxes)
         multi_scale = self.projection(self.pyramid_pooler(pyramid, boxes))
+        # RoIAlign gives zeros where a box has no area; projecting first, the bias would be in them.
+        has_area = torch.cat([box.area() for box in boxes]) > 0
+        multi_scale = multi_scale * has_area[:, None, None, None]
         return single_scale + self.scale[:, None, None] * multi_scale

@@ -1,7 +1,10 @@
 """Position embeddings of the masked autoencoder: the fixed sin-cos table and its resizing."""
 
+import math
+
 import torch
 from timm.layers import resample_abs_pos_embed
+from torch.nn.functional import interpolate
 
 
 def sincos_position_embedding(dim: int, grid_size: int) -> torch.Tensor:
@@ -29,15 +32,26 @@ def sincos_position_embedding(dim: int, grid_size: int) -> torch.Tensor:
     return torch.cat([torch.zeros(1, 1, dim), table.float()], dim=1)
 
 
-def resize_position_embedding(pos_embed: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+def resize_position_embedding(
+    pos_embed: torch.Tensor, grid: tuple[int, int], interpolate_offset: float = 0.0
+) -> torch.Tensor:
     """Resize the patch positions bicubically; the class token's row stays as it is.
 
     Args:
         pos_embed: (1, 1 + S**2, C), class token first, then a square grid row by row.
         grid: Rows and columns wanted.
+        interpolate_offset: Where it is not 0, sample at steps of S / (side + interpolate_offset)
+            instead of S / side, even if the grid is the table's own. The released imTED, as DINO,
+            has 0.1.
 
     Returns:
         (1, 1 + grid[0] * grid[1], C).
     """
     # Without antialiasing: Detectron2's ViTDet and the released imTED resize the same way.
-    return resample_abs_pos_embed(pos_embed, list(grid), num_prefix_tokens=1, antialias=False)
+    if not interpolate_offset:
+        return resample_abs_pos_embed(pos_embed, list(grid), num_prefix_tokens=1, antialias=False)
+    side = math.isqrt(pos_embed.shape[1] - 1)
+    patches = pos_embed[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    scale_factor = tuple((size + interpolate_offset) / side for size in grid)
+    patches = interpolate(patches, scale_factor=scale_factor, mode="bicubic")
+    return torch.cat([pos_embed[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)

@@ -39,13 +39,16 @@ class TransformerBlocks(nn.ModuleList):
         )
         self.use_act_checkpoint = use_act_checkpoint
 
+    def run(self, block: Block, tokens: torch.Tensor) -> torch.Tensor:
+        """Run one of the blocks; tokens are (N, L, C) in and out."""
+        if self.use_act_checkpoint and torch.is_grad_enabled():
+            return checkpoint(block, tokens, use_reentrant=False)
+        return block(tokens)
+
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Run the blocks in order; tokens are (N, L, C) in and out."""
         for block in self:
-            if self.use_act_checkpoint and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, use_reentrant=False)
-            else:
-                tokens = block(tokens)
+            tokens = self.run(block, tokens)
         return tokens
 
 

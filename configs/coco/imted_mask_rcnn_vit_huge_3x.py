@@ -1,0 +1,16 @@
+"""imTED Mask R-CNN, ViT-H, COCO, 36 epochs; the authors have none of this size.
+
+MAE's ViT-H has patches of 14 pixels; its patch embedding is resampled to 16, as ViTDet's is.
+Drop path and layer decay are those of ViTDet's ViT-H.
+"""
+
+from ..common.sizes import huge
+from .imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
+
+model.backbone.net.update(huge.encoder)
+model.backbone.net.drop_path_rate = 0.5
+model.roi_heads.decoder.update(huge.decoder)
+optimizer.params.layer_decay = 0.9
+
+train.init_checkpoint = "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_huge_full.pth"
+train.output_dir = "output/imted_mask_rcnn_vit_huge_3x"

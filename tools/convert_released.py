@@ -1,0 +1,41 @@
+"""Write a detector that imTED's authors released (mmdetection's layout) in this project's layout.
+
+The config says what the file must be; every weight of the one must be in the other.
+"""
+
+import argparse
+import sys
+
+from detectron2.config import instantiate
+
+from imted.checkpoint import load_checkpoint, save_state_dict
+from imted.engine.config import load_config
+from imted.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", help="the released file, a path or URL")
+    parser.add_argument("output", help="a .pth or .safetensors file")
+    parser.add_argument("--config-file", required=True, help="the file's own, in configs/released")
+    parser.add_argument(
+        "overrides", nargs="*", help="key=value, such as model.roi_heads.num_classes=60"
+    )
+    args = parser.parse_intermixed_args(argv)
+    try:
+        model = instantiate(load_config(args.config_file, args.overrides).model)
+        report = load_checkpoint(model, args.checkpoint)
+        if report.fresh or all(name == key for name, key in report.loaded.items()):
+            raise UserError(f"{args.checkpoint} is not in the layout of the released detectors.")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(report.table())
+    save_state_dict(model.state_dict(), args.output)
+    print(f"The weights are in {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
