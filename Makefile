@@ -38,7 +38,7 @@ lint: $(READY)
 $(SHAPES): datasets/prepare_shapes.py $(wildcard projects/imTED/imted/data/shapes*.py) \
     projects/imTED/imted/data/textures.py | $(READY)
 	$(RUN) datasets/prepare_shapes.py --output datasets/shapes \
-	    --max-objects 5 --min-object 0.15 --class-colours
+	    --max-objects 4 --min-object 0.25 --class-colours
 
 # An interrupted set-up starts again from nothing; changed requirements are installed in place.
 $(READY): requirements/lock.txt requirements/detectron2.txt

@@ -29,7 +29,7 @@ files again, and refuses to write over the files of another one.
 examples
   python datasets/prepare_shapes.py --output datasets/shapes_hard
   python datasets/prepare_shapes.py --output datasets/shapes \\
-      --max-objects 5 --min-object 0.15 --class-colours             # what `make demo` trains on
+      --max-objects 4 --min-object 0.25 --class-colours             # what `make demo` trains on
 """
 
 

@@ -23,7 +23,7 @@ dataloader.train.mapper.augmentations = [
         short_edge_length=(320, 352, 384, 416, 448), sample_style="choice", max_size=640
     ),
 ]
-dataloader.train.total_batch_size = 4
+dataloader.train.total_batch_size = 2
 dataloader.train.num_workers = 2
 
 dataloader.test.dataset.names = "custom_val"

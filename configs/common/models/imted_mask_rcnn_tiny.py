@@ -17,5 +17,5 @@ model.roi_heads.canonical_box_size = 112
 # RoIs are what the decoder is paid for by the piece: 49 tokens each.
 model.proposal_generator.batch_size_per_image = 128
 model.proposal_generator.pre_nms_topk = (500, 500)
-model.proposal_generator.post_nms_topk = (200, 100)
+model.proposal_generator.post_nms_topk = (300, 300)
 model.roi_heads.batch_size_per_image = 64
