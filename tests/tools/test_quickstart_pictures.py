@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.config import LazyConfig
 from omegaconf import OmegaConf
 from PIL import Image
+from safetensors.torch import load_file
 
 from imted.checkpoint import save_mae
 from imted.errors import UserError
 from imted.modeling import MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
 from imted.modeling.masked_autoencoder import normalize_patches, patchify
 from imted.plots import save_losses
-from imted.reconstruction import GREY, denormalize_patches, reconstruct
+from imted.reconstruction import GREY, denormalize_patches, load_mae, reconstruct
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools/quickstart_pictures.py"
@@ -159,6 +161,15 @@ def test_a_rung_without_modulator_and_masks(tool, run, capsys):
     first, *others = capsys.readouterr().out.splitlines()
     assert first == "No modulator.png: this rung has no modulator."
     assert [Path(line).stem for line in others] == NAMES[:3]
+
+
+def test_the_quickstarts_own_mae_is_built_and_loaded():
+    cfg = LazyConfig.load(str(ROOT / "configs/quickstart.py"))
+    path = ROOT / cfg.train.init_checkpoint
+    weights = load_file(path)
+    loaded = load_mae(cfg.model, str(path)).official_state_dict()
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[key], weights[key].float()) for key in weights)
 
 
 def test_denormalisation_by_formula():

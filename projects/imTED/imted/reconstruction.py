@@ -29,10 +29,10 @@ def load_mae(model: DictConfig, path: str) -> MaskedAutoencoder:
     encoder = instantiate(model.backbone.net)
     if not path or not isinstance(encoder, MAEEncoder):
         raise UserError("the detector was not made of a plain MAE (train.init_checkpoint).")
+    sizes = {**model.roi_heads.decoder}
+    sizes.pop("interpolate_offset", None)  # the box head's alone
     decoder = ReconstructionDecoder(
-        encoder_dim=model.backbone.net.embed_dim,
-        patch_size=encoder.patch_size,
-        **model.roi_heads.decoder,
+        encoder_dim=model.backbone.net.embed_dim, patch_size=encoder.patch_size, **sizes
     )
     mae = MaskedAutoencoder(
         encoder=encoder,
