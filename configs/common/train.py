@@ -9,6 +9,8 @@ train = dict(
     amp=dict(enabled=False, dtype="bf16"),  # mixed precision: "bf16" or "fp16" (GPU only)
     accumulation_steps=1,  # batches per optimizer step
     clip_grad=dict(enabled=False, max_norm=1.0, norm_type=2.0),
+    frozen=[],  # parts of the model that don't train, such as "backbone"
+    frozen_eval=True,  # nor do their statistics, dropout and drop path: evaluation mode
     ema=dict(enabled=False, decay=0.9998),  # average of the weights, used for evaluation
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     checkpointer=dict(period=5000, max_to_keep=3),  # iterations, files

@@ -66,6 +66,17 @@ def test_torchrun_trains_as_one_process_does(one_process, shell, toy_config, tmp
     assert_same(trained(tmp_path / "two"), one_process(*options))
 
 
+def test_frozen_parts_stay_as_they_are_in_two_processes(one_process, shell, toy_config, tmp_path):
+    options = (*PLAIN, "train.max_iter=2", "train.accumulation_steps=1", "optimizer.lr=0.1")
+    options += ("model.batch_norm=true", "train.frozen=[norm,net.0]")
+    args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config)
+    process = shell(*args, *options, f"train.output_dir={tmp_path / 'two'}")
+    assert process.returncode == 0, process.stderr
+    two = trained(tmp_path / "two")
+    assert two[0]["norm.running_var"].tolist() == [1, 1, 1, 1]
+    assert_same(two, one_process(*options))
+
+
 def test_mistake_in_started_processes_ends_with_one_line(shell, toy_config, tmp_path):
     args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config)
     options = ("dataloader.train.total_batch_size=3", f"train.output_dir={tmp_path}")

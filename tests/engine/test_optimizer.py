@@ -3,6 +3,7 @@ import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 
+from imted.engine.freezing import freeze
 from imted.engine.optimizer import layer_decay_param_groups
 from imted.modeling import WindowedEncoder
 
@@ -59,6 +60,39 @@ def test_by_name(small_detector):
     assert found["roi_heads.box_head.norm.weight"] == (LR, 0.0)
     assert found["roi_heads.box_pooler.scale"] == (LR, 0.0)
     assert "roi_heads.box_head.decoder_pos_embed" not in found
+
+
+def test_decay_through_the_decoder(small_detector):
+    """In numbers, for an encoder of 3 blocks and a decoder of 2: 2 + 1 + 3 + 1 steps of decay."""
+    found = settings(small_detector(), layer_decay=0.5, decay_decoder=True)
+    steps = {
+        "backbone.net.patch_embed.proj.weight": 7,
+        "backbone.net.cls_token": 7,
+        "backbone.net.blocks.0.attn.qkv.weight": 6,
+        "backbone.net.blocks.2.mlp.fc1.weight": 4,
+        "roi_heads.box_head.norm.weight": 3,
+        "roi_heads.box_head.decoder_embed.weight": 3,
+        "roi_heads.box_head.decoder_blocks.0.attn.qkv.weight": 2,
+        "roi_heads.box_head.decoder_blocks.1.norm2.bias": 1,
+        "roi_heads.box_head.box_norm.weight": 0,
+        "roi_heads.box_predictor.cls_score.weight": 0,
+        "roi_heads.box_pooler.scale": 0,
+        "backbone.simfp_2.0.weight": 0,
+    }
+    assert {name: found[name][0] for name in steps} == {n: LR * 0.5**k for n, k in steps.items()}
+    baseline = settings(small_detector("baseline"), decay_decoder=True)
+    assert baseline == settings(small_detector("baseline"))  # it has no such decoder
+
+
+def test_frozen_parameters_are_in_no_group(small_detector):
+    model = small_detector()
+    freeze(model, ["backbone.net"])
+    found = settings(model)
+    assert found.keys() == {
+        name
+        for name, p in model.named_parameters()
+        if p.requires_grad and not name.startswith("backbone.net.")
+    }
 
 
 def test_windowed_encoder(small_detector_config):

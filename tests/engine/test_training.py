@@ -45,6 +45,15 @@ def test_resumed_run_equals_an_uninterrupted_one(train_net, trained, tmp_path):
     assert results(resumed) == results(trained)
 
 
+def test_resumed_frozen_run_equals_an_uninterrupted_one(train_net, tmp_path):
+    options = ("model.batch_norm=true", "train.frozen=[norm,net.0]")
+    assert train_net(f"train.output_dir={tmp_path / 'a'}", *options) == 0
+    resumed = interrupt(tmp_path / "a", tmp_path / "b", 3)
+    assert train_net("--resume", f"train.output_dir={resumed}", *options) == 0
+    torch.testing.assert_close(checkpoint(resumed), checkpoint(tmp_path / "a"), rtol=0, atol=0)
+    assert results(resumed) == results(tmp_path / "a")
+
+
 def test_losses_of_a_resumed_run_are_the_same(train_net, tmp_path, monkeypatch):
     """Compare the losses themselves: metrics.json has medians over past iterations."""
     seen = []
@@ -113,6 +122,12 @@ def test_resuming_with_another_model_is_a_mistake(train_net, trained, capsys):
     args = ("--resume", f"train.output_dir={trained}", "train.max_iter=9")
     assert train_net(*args, "model.dim=9") == 1
     assert "of another model: net." in capsys.readouterr().err
+
+
+def test_resuming_with_other_frozen_parts_is_a_mistake(train_net, trained, capsys):
+    args = ("--resume", f"train.output_dir={trained}", "train.max_iter=9")
+    assert train_net(*args, "train.frozen=[net.0]") == 1
+    assert "trained other parameters" in capsys.readouterr().err
 
 
 def test_no_iterations_evaluates_the_initial_weights(train_net, trained, tmp_path):

@@ -19,6 +19,8 @@ train = dict(
     amp=dict(enabled=False, dtype="bf16"),
     accumulation_steps=2,
     clip_grad=dict(enabled=True, max_norm=1.0, norm_type=2.0),
+    frozen=[],
+    frozen_eval=True,
     ema=dict(enabled=True, decay=0.9),
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     checkpointer=dict(period=3, max_to_keep=5),

@@ -11,12 +11,13 @@ from torch import nn
 class ToyModel(nn.Module):
     """Two losses, each a mean over the images of the batch."""
 
-    def __init__(self, dim: int = 8, dropout: float = 0.2):
+    def __init__(self, dim: int = 8, dropout: float = 0.2, batch_norm: bool = False):
         super().__init__()
+        self.norm = nn.BatchNorm1d(4) if batch_norm else nn.Identity()
         self.net = nn.Sequential(nn.Linear(4, dim), nn.Dropout(dropout), nn.Linear(dim, 1))
 
     def forward(self, batch):
-        y = self.net(torch.stack([sample["x"] for sample in batch]))
+        y = self.net(self.norm(torch.stack([sample["x"] for sample in batch])))
         if not self.training:
             return [{"y": value.item()} for value in y]
         return {"loss_a": (y**2).mean(), "loss_b": (y - 1).abs().mean()}

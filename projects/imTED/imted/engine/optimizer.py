@@ -8,11 +8,19 @@ from torch import nn
 
 _ENCODER = "backbone.net."
 _BLOCK = re.compile(re.escape(_ENCODER) + r"blocks\.(\d+)\.")
+_DECODER = "roi_heads.box_head."
+_DECODER_BLOCK = re.compile(re.escape(_DECODER) + r"decoder_blocks\.(\d+)\.")
+_STEM = tuple(f"{_ENCODER}{name}" for name in ("patch_embed.", "cls_token", "pos_embed"))
+_DECODER_STEM = (f"{_DECODER}norm.", f"{_DECODER}decoder_embed.")
 _NOT_DECAYED = ("cls_token", "mask_token", "pos_embed", "rel_pos_h", "rel_pos_w")
 
 
 def layer_decay_param_groups(
-    model: nn.Module, base_lr: float, weight_decay: float, layer_decay: float = 1.0
+    model: nn.Module,
+    base_lr: float,
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    decay_decoder: bool = False,
 ) -> list[dict[str, Any]]:
     """Group parameters by learning rate and weight decay, as imTED's recipe wants them.
 
@@ -27,12 +35,16 @@ def layer_decay_param_groups(
         base_lr: Learning rate of everything that is not in the encoder.
         weight_decay: Weight decay of matrices and kernels.
         layer_decay: Factor from one encoder block to the one before it.
+        decay_decoder: Go on through the migrated decoder, as in imTED's few-shot fine-tuning: of
+            its M blocks, block j trains at ``base_lr * layer_decay ** (M - j)``, the encoder's
+            final norm and the decoder embedding at ``base_lr * layer_decay ** (M + 1)``, and what
+            is in the encoder another ``layer_decay ** (M + 1)`` lower than above.
 
     Returns:
         Groups for a torch optimizer; frozen parameters are left out.
     """
-    names = [name for name, _ in model.named_parameters()]
-    depth = len({match.group(1) for name in names if (match := _BLOCK.match(name))})
+    depth = _depth(model, _BLOCK)
+    decoder_depth = _depth(model, _DECODER_BLOCK) if decay_decoder else 0
     groups = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -41,15 +53,24 @@ def layer_decay_param_groups(
         groups.append(
             {
                 "params": [parameter],
-                "lr": base_lr * layer_decay ** _layers_above(name, depth),
+                "lr": base_lr * layer_decay ** _layers_above(name, depth, decoder_depth),
                 "weight_decay": 0.0 if exempt else weight_decay,
             }
         )
     return reduce_param_groups(groups)
 
 
-def _layers_above(name: str, depth: int) -> int:
+def _depth(model: nn.Module, block: re.Pattern) -> int:
+    return len({m.group(1) for name, _ in model.named_parameters() if (m := block.match(name))})
+
+
+def _layers_above(name: str, depth: int, decoder_depth: int) -> int:
+    """Count the layers that decay between a parameter and the output."""
+    decoder = decoder_depth + 1 if decoder_depth else 0
     if match := _BLOCK.match(name):
-        return depth - int(match.group(1))
-    stem = (f"{_ENCODER}patch_embed.", f"{_ENCODER}cls_token", f"{_ENCODER}pos_embed")
-    return depth + 1 if name.startswith(stem) else 0
+        return decoder + depth - int(match.group(1))
+    if name.startswith(_STEM):
+        return decoder + depth + 1
+    if decoder_depth and (match := _DECODER_BLOCK.match(name)):
+        return decoder_depth - int(match.group(1))
+    return decoder if name.startswith(_DECODER_STEM) else 0

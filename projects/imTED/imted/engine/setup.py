@@ -10,7 +10,8 @@ AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 TRAIN_KEYS = (
     *("output_dir", "init_checkpoint", "max_iter", "seed", "device", "amp", "accumulation_steps"),
-    *("clip_grad", "ema", "ddp", "checkpointer", "eval_period", "best_metric", "log_period"),
+    *("clip_grad", "frozen", "frozen_eval", "ema", "ddp", "checkpointer"),
+    *("eval_period", "best_metric", "log_period"),
 )
 
 
@@ -31,6 +32,9 @@ def check_settings(cfg: DictConfig):
         value = OmegaConf.select(cfg.train, key)
         if value is None or value < minimum:
             raise UserError(f"train.{key} is {value}; it must be at least {minimum}.")
+    frozen = cfg.train.frozen
+    if frozen is None or not all(isinstance(name, str) for name in frozen):
+        raise UserError(f"train.frozen is {frozen}; it must be a list of modules and parameters.")
     amp_dtype(cfg)
     train_device(cfg)
 

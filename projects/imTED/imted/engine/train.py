@@ -15,6 +15,7 @@ from imted.checkpoint import load_checkpoint, save_mae
 from imted.engine.checkpointers import RunCheckpointer, UntaggedCheckpointer
 from imted.engine.ema import EMAHook
 from imted.engine.evaluate import do_test
+from imted.engine.freezing import FrozenEvalHook, freeze
 from imted.engine.hooks import BestCheckpointer, ConsolePrinter, ReseedHook
 from imted.engine.setup import amp_dtype, train_device
 from imted.engine.trainer import Trainer
@@ -33,6 +34,7 @@ def do_train(cfg: DictConfig, resume: bool = False):
             that has reached `train.max_iter` is only evaluated.
     """
     model = instantiate(cfg.model).to(train_device(cfg))
+    freeze(model, cfg.train.frozen)
     trainer = _build_trainer(cfg, model)
     checkpointer = RunCheckpointer(model, cfg.train.output_dir, trainer=trainer)
     averaged, start_iter = _load_weights(cfg, checkpointer, resume)
@@ -98,7 +100,13 @@ def _load_weights(
             "(train.output_dir); put it on storage that all machines share."
         )
     if found[0]:
-        rest = checkpointer.load(checkpointer.get_checkpoint_file())
+        try:
+            rest = checkpointer.load(checkpointer.get_checkpoint_file())
+        except ValueError as error:  # torch's, of an optimizer with other parameters
+            raise UserError(
+                f"The checkpoint in {cfg.train.output_dir} (train.output_dir) trained other "
+                f"parameters ({error}); resume with the train.frozen and the optimizer of that run."
+            ) from error
         return rest.get("ema"), checkpointer.checkpointables["trainer"].iter + 1
     if cfg.train.init_checkpoint:
         load_checkpoint(checkpointer.model, cfg.train.init_checkpoint, fine_tune=True)
@@ -118,6 +126,8 @@ def _build_hooks(
         ReseedHook(train.seed),
         hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
     ]
+    if train.frozen_eval:
+        built.append(FrozenEvalHook(checkpointer.model, train.frozen))
     if ema is not None:
         built.append(ema)
     if main:

@@ -1,0 +1,34 @@
+"""imTED Faster R-CNN, ViT-B: base training on COCO's 60 base classes, 24 epochs.
+
+50.6 box AP on the base classes in the authors' table. The json files are those of
+datasets/prepare_few_shot.py; with FsDet's, `dataset.train_images=datasets/coco/trainval2014
+dataset.val_images=datasets/coco/val2014`.
+"""
+
+from detectron2.config import LazyCall as L
+from detectron2.solver import WarmupParamScheduler
+from fvcore.common.param_scheduler import MultiStepParamScheduler
+
+from ..coco.imted_faster_rcnn_vit_base_3x import dataloader, model, optimizer, train
+from ..common.data.custom import dataset
+from ..common.schedule import ITERATIONS_PER_EPOCH
+
+dataset.update(
+    train_json="datasets/coco_few_shot/base_train.json",
+    train_images="datasets/coco/train2017",
+    val_json="datasets/coco_few_shot/base_val.json",
+    val_images="datasets/coco/val2017",
+)
+dataloader.train.dataset.names = "custom_train"
+dataloader.test.dataset.names = "custom_val"
+
+# Epochs of the whole of COCO: images without a base class are left out, so these are a few more.
+lr_multiplier = L(WarmupParamScheduler)(
+    scheduler=L(MultiStepParamScheduler)(
+        values=[1.0, 0.1, 0.01], milestones=[18, 22], num_updates=24
+    ),
+    warmup_factor=0.001,
+    warmup_length=500 / (24 * ITERATIONS_PER_EPOCH),
+)
+train.max_iter = 24 * ITERATIONS_PER_EPOCH
+train.output_dir = "output/few_shot/base_training"

@@ -1,0 +1,12 @@
+"""Base training on a laptop: the quickstart on four of the six synthetic shapes.
+
+python datasets/prepare_few_shot.py --json datasets/shapes/train.json \
+    --val-json datasets/shapes/val.json --novel ring cross --shots 10 --seeds 0 \
+    --output datasets/shapes_few_shot
+"""
+
+from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
+
+dataset.train_json = "datasets/shapes_few_shot/base_train.json"
+dataset.val_json = "datasets/shapes_few_shot/base_val.json"
+train.output_dir = "output/few_shot/shapes_base"

@@ -1,0 +1,30 @@
+"""Fine-tuning on a laptop: ten instances of each of the six synthetic shapes, two of them novel.
+
+Other shots and seeds: dataset.train_json=datasets/shapes_few_shot/30shot_seed1.json. Weights come
+from the base training:
+
+python tools/extend_classes.py output/few_shot/shapes_base/model_final.pth \
+    output/few_shot/shapes_extended.pth --base-json datasets/shapes_few_shot/base_train.json \
+    --json datasets/shapes_few_shot/10shot_seed0.json
+"""
+
+from detectron2.config import LazyCall as L
+
+from imted.evaluation.few_shot import FewShotEvaluator
+
+from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
+
+dataset.train_json = "datasets/shapes_few_shot/10shot_seed0.json"
+dataloader.evaluator = L(FewShotEvaluator)(
+    dataset_name="${..test.dataset.names}",
+    novel_classes=["ring", "cross"],
+    output_dir="${train.output_dir}/inference",
+)
+optimizer.lr = 5e-4
+optimizer.params.layer_decay = 0.8
+optimizer.params.decay_decoder = True
+train.frozen = ["backbone.net"]
+train.max_iter = 300
+train.best_metric = "bbox/nAP"
+train.init_checkpoint = "output/few_shot/shapes_extended.pth"
+train.output_dir = "output/few_shot/shapes_fine_tune"

@@ -1,0 +1,62 @@
+#!/usr/bin/env python
+"""Make low-shot data sets: 1, 2, 5 and 10 percent of the images of a COCO-format json, by seed."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from imted.data.check import read_coco
+from imted.data.low_shot import choose_images
+from imted.data.subsets import write_coco
+from imted.errors import UserError
+
+EPILOG = """\
+what it writes
+  OUTPUT/1percent_seed0.json ...   the images chosen, with all of their annotations
+
+Evaluate on the whole validation json. The same command gives the same files; of one seed, the
+images of a smaller percentage are among those of a larger one.
+
+examples
+  python datasets/prepare_low_shot.py --json datasets/coco/annotations/instances_train2017.json
+  python datasets/prepare_low_shot.py --json datasets/shapes/train.json --percent 10 --seeds 0 \\
+      --output datasets/shapes_low_shot
+"""
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--json", required=True, help="training annotations in COCO's format")
+    add("--percent", type=float, nargs="+", default=[1, 2, 5, 10], metavar="P",
+        help="of the images (%(default)s)")  # fmt: skip
+    add("--seeds", type=int, nargs="+", default=list(range(5)), metavar="SEED",
+        help="a file each (%(default)s)")  # fmt: skip
+    add("--output", type=Path, default=Path("datasets/coco_low_shot"),
+        help="folder (%(default)s)")  # fmt: skip
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    arguments = parse_arguments(argv)
+    try:
+        content = read_coco(arguments.json)
+        for seed in arguments.seeds:
+            for percent in arguments.percent:
+                chosen = choose_images(content, percent, seed, arguments.json)
+                path = arguments.output / f"{percent:g}percent_seed{seed}.json"
+                write_coco(chosen, path)
+                counts = f"{len(chosen['images'])} images, {len(chosen['annotations'])} annotations"
+                print(f"{path}: {counts}")
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""A detector's weights for more classes: what it knows of the old ones stays."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+
+from imted.errors import UserError
+
+
+class _ClassLayer(NamedTuple):
+    """A layer whose rows belong to classes, and Detectron2's initial values of it."""
+
+    name: str
+    rows: int  # of each class
+    background: bool  # whether it has the background as its last class
+    std: float  # of the initial weights; biases start at zero
+
+
+_SCORES = _ClassLayer("roi_heads.box_predictor.cls_score", 1, True, 0.01)
+_BOXES = _ClassLayer("roi_heads.box_predictor.bbox_pred", 4, False, 0.001)
+_MASKS = _ClassLayer("roi_heads.mask_head.predictor", 1, False, 0.001)
+
+
+def extend_classes(
+    weights: Mapping[str, torch.Tensor],
+    base: Sequence[str],
+    classes: Sequence[str],
+    path: str,
+    new_boxes: bool = False,
+    seed: int = 0,
+) -> dict[str, torch.Tensor]:
+    """Give the class layers of a detector rows for more classes.
+
+    The rows of a base class, found by its name, and those of the background are kept: class
+    scores, class-specific box regressors and masks. The rows of other classes start as Detectron2
+    starts them, normal weights and zero biases.
+
+    Args:
+        weights: the detector's state dict; left as it is.
+        base: its classes, by ascending category id.
+        classes: those it is to have, by ascending category id.
+        path: the file of `weights`, for errors.
+        new_boxes: start all box regressors anew, as imTED's released code does (there, tensors
+            whose shape changes are not loaded).
+        seed: of the new rows.
+
+    Raises:
+        UserError: a base class is not among `classes`, or the weights are not of `base`.
+    """
+    absent = [name for name in base if name not in classes]
+    if absent:
+        raise UserError(
+            f"The base class {absent[0]!r} is not among the {len(classes)} classes of --json, "
+            "which must have all of them."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    extended = dict(weights)
+    positions = [classes.index(name) for name in base]
+    for layer in (_SCORES, _BOXES, _MASKS):
+        for part in ("weight", "bias"):
+            key = f"{layer.name}.{part}"
+            if layer is _MASKS and key not in weights:  # a detector of boxes alone
+                continue
+            old = _by_class(weights, key, layer, len(base), path)
+            new = torch.zeros(len(classes) + layer.background, *old.shape[1:])
+            if part == "weight":
+                new.normal_(std=layer.std, generator=generator)
+            if layer is not _BOXES or not new_boxes:
+                kept = [*positions, len(classes)] if layer.background else positions
+                new[kept] = old.float()
+            extended[key] = new.flatten(0, 1).to(old.dtype)
+    return extended
+
+
+def _by_class(
+    weights: Mapping[str, torch.Tensor], key: str, layer: _ClassLayer, classes: int, path: str
+) -> torch.Tensor:
+    """Return a tensor as (classes, rows of each class, …)."""
+    if key not in weights:
+        raise UserError(
+            f"{path} lacks {key!r}; give a detector that was trained here, or a released one "
+            "after tools/convert_released.py."
+        )
+    groups = classes + layer.background
+    if len(weights[key]) != groups * layer.rows:
+        raise UserError(
+            f"{path} has {len(weights[key])} rows in {key!r}, which aren't those of the {classes} "
+            "classes of --base-json; name the json that it was trained on."
+        )
+    return weights[key].unflatten(0, (groups, layer.rows))

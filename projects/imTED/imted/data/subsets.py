@@ -1,0 +1,53 @@
+"""Parts of a COCO-format data set: chosen by seed, written as a json of their own."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def seeded_order(ids: Iterable[int], *seed: int) -> list[int]:
+    """Put ids in an order that looks random.
+
+    The rank of an id among others depends on it and the seed alone: not on the order or the number
+    of the others, nor on the version of a library.
+
+    Args:
+        ids: what to order, all different.
+        seed: one or more numbers.
+    """
+
+    def key(item: int) -> str:
+        return hashlib.sha256(" ".join(map(str, (*seed, item))).encode()).hexdigest()
+
+    return sorted(ids, key=key)
+
+
+def select(
+    content: dict[str, Any], image_ids: set[int], annotations: list[dict], **info: Any
+) -> dict[str, Any]:
+    """Return a data set of some images and annotations with all categories.
+
+    Args:
+        content: the whole COCO-format data set; left as it is.
+        image_ids: ids of the images to keep; they keep their order.
+        annotations: the annotations to keep.
+        **info: what the json's "info" says of the choice.
+    """
+    return {
+        "info": info,
+        "licenses": content.get("licenses", []),
+        "images": [image for image in content["images"] if image["id"] in image_ids],
+        "annotations": annotations,
+        "categories": content["categories"],
+    }
+
+
+def write_coco(content: dict[str, Any], path: Path) -> None:
+    """Write a data set as json, whole or not at all; make its folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,64 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+TOOL = Path(__file__).parents[2] / "tools/extend_classes.py"
+PREDICTOR = "roi_heads.box_predictor"
+
+
+@pytest.fixture
+def extend(tmp_path):
+    """Write what the tool reads, the categories in no order, and run it."""
+    spec = importlib.util.spec_from_file_location("extend_classes", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for file, classes in (("base", {8: "cat", 2: "dog"}), ("all", {8: "cat", 5: "ant", 2: "dog"})):
+        categories = [{"id": key, "name": name} for key, name in classes.items()]
+        content = {"images": [], "annotations": [], "categories": categories}
+        (tmp_path / f"{file}.json").write_text(json.dumps(content))
+    weights = {
+        f"{PREDICTOR}.cls_score.weight": torch.tensor([[2.0], [8.0], [99.0]]),
+        f"{PREDICTOR}.cls_score.bias": torch.tensor([2.0, 8.0, 99.0]),
+        f"{PREDICTOR}.bbox_pred.weight": torch.arange(8.0)[:, None],
+        f"{PREDICTOR}.bbox_pred.bias": torch.arange(8.0),
+    }
+    torch.save({"model": weights, "iteration": 7}, tmp_path / "base.pth")
+
+    def run(*options, base="base.json", classes="all.json"):
+        jsons = ("--base-json", tmp_path / base, "--json", tmp_path / classes)
+        paths = (tmp_path / "base.pth", tmp_path / "out.pth")
+        return module.main(list(map(str, (*paths, *jsons, *options))))
+
+    return run
+
+
+def test_rows_follow_ascending_ids(extend, tmp_path, capsys):
+    assert extend() == 0
+    assert "Kept: 2 classes and the background. New: ant." in capsys.readouterr().out
+    written = torch.load(tmp_path / "out.pth", weights_only=True)["model"]
+    # dog is 2, ant 5, cat 8, and then the background.
+    assert written[f"{PREDICTOR}.cls_score.bias"].tolist() == [2, 0, 8, 99]
+    assert written[f"{PREDICTOR}.bbox_pred.bias"].tolist() == [0, 1, 2, 3, 0, 0, 0, 0, 4, 5, 6, 7]
+    assert extend("--new-boxes") == 0
+    assert "box regressors start anew" in capsys.readouterr().out
+    written = torch.load(tmp_path / "out.pth", weights_only=True)["model"]
+    assert written[f"{PREDICTOR}.cls_score.bias"].tolist() == [2, 0, 8, 99]
+    assert not written[f"{PREDICTOR}.bbox_pred.bias"].any()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (dict(base="all.json", classes="base.json"), "'ant' is not among the 2 classes of --json"),
+        (dict(base="all.json"), "aren't those of the 3 classes of --base-json"),
+        (dict(base="absent.json"), "there is no such annotation file"),
+    ],
+)
+def test_mistakes_end_with_one_line(extend, tmp_path, capsys, files, message):
+    assert extend(**files) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+    assert not (tmp_path / "out.pth").exists()

@@ -1,0 +1,55 @@
+"""Extend a detector to more classes: base.pth of the base classes becomes one of all classes.
+
+Kept are the rows of the base classes, by name, and of the background: scores, box regressors and
+masks. The others start at random. `train.init_checkpoint` of the fine-tuning takes the result.
+"""
+
+import argparse
+import sys
+
+from imted.checkpoint import read_state_dict, save_state_dict
+from imted.checkpoint.classes import extend_classes
+from imted.data.check import read_coco
+from imted.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="the detector of the base classes, a path or URL")
+    parser.add_argument("output", help="a .pth or .safetensors file")
+    parser.add_argument("--base-json", required=True, help="what it was trained on")
+    parser.add_argument("--json", required=True, help="what it is to be trained on")
+    parser.add_argument(
+        "--new-boxes",
+        action="store_true",
+        help="start all box regressors anew, as imTED's released code does",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the new rows (%(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        weights = read_state_dict(args.checkpoint)
+        base, classes = _class_names(args.base_json), _class_names(args.json)
+        weights = extend_classes(weights, base, classes, args.checkpoint, args.new_boxes, args.seed)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    save_state_dict(weights, args.output)
+    new = [name for name in classes if name not in base]
+    print(f"Kept: {len(base)} classes and the background. New: {', '.join(new) or 'none'}.")
+    if args.new_boxes:
+        print("All box regressors start anew.")
+    print(f"The weights are in {args.output}")
+    return 0
+
+
+def _class_names(json_file: str) -> list[str]:
+    """Return a json's class names in the order in which Detectron2 numbers them."""
+    categories = read_coco(json_file)["categories"]
+    return [category["name"] for category in sorted(categories, key=lambda c: c["id"])]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
