@@ -14,7 +14,14 @@ from PIL import Image, UnidentifiedImageError
 from imted.data.check_report import CheckedDataset, Report, write_repaired
 from imted.errors import UserError
 
-__all__ = ["Report", "check_dataset", "check_pair", "read_image_size", "write_repaired"]
+__all__ = [
+    "Report",
+    "check_dataset",
+    "check_pair",
+    "read_coco",
+    "read_image_size",
+    "write_repaired",
+]
 
 SECTIONS = ("images", "annotations", "categories")
 OVERHANG = 0.02
@@ -40,7 +47,7 @@ def check_dataset(
         UserError: if the file is no COCO json at all or the image root is missing. All other
             mistakes are findings of the report.
     """
-    content = _read_coco(json_file)
+    content = read_coco(json_file)
     if not PathManager.isdir(image_root):
         raise UserError(f"image root {image_root} of {json_file} is not a folder.")
     data = CheckedDataset(split, json_file, image_root, content, masks)
@@ -102,7 +109,8 @@ def read_image_size(path: str) -> tuple[int, int, bool]:
     return (height, width, True) if turned else (width, height, False)
 
 
-def _read_coco(json_file: str) -> dict[str, Any]:
+def read_coco(json_file: str) -> dict[str, Any]:
+    """Read a COCO json; raise a UserError if the file is missing or isn't one."""
     if not PathManager.isfile(json_file):
         raise UserError(f"{json_file}: there is no such annotation file.")
     try:
