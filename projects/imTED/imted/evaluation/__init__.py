@@ -1,0 +1,6 @@
+"""Evaluators beyond COCO's AP; each is a Detectron2 `DatasetEvaluator`."""
+
+from imted.evaluation.occlusion import OcclusionRecallEvaluator
+from imted.evaluation.occlusion_bins import OcclusionBinsEvaluator
+
+__all__ = ["OcclusionBinsEvaluator", "OcclusionRecallEvaluator"]

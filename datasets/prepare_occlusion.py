@@ -1,0 +1,84 @@
+#!/usr/bin/env python
+"""Make the lists of occluded and of separated objects whose recall configs/occlusion reports."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from imted.data.check import read_coco
+from imted.data.occluded_coco import read_published_list
+from imted.data.occlusion import LISTS, add_ratios, derive_lists, write_list
+from imted.errors import UserError
+
+EPILOG = """\
+what it writes
+  OUTPUT/occluded.json      objects with a hidden part whose visible mask is connected
+  OUTPUT/separated.json     objects with a hidden part whose visible mask is in several pieces
+  OUTPUT/annotations.json   derive, if the json has objects without an occlusion_ratio: a copy in
+                            which each has one; the missing ones are estimates
+
+published: the lists of Zhan et al. (BMVC 2022) on COCO val2017, occluded_coco.pkl and
+separated_coco.pkl from https://www.robots.ox.ac.uk/~vgg/research/tpod/datasets. They are read as
+data: nothing in them is executed.
+
+derive: lists from the masks of any COCO json. Objects whose occlusion_ratio (the synthetic shapes
+have it) is above 0 are hidden. For others it is estimated: the part of the convex hull of the
+visible mask that is covered by other objects' masks. That is an approximation, and not the
+published algorithm, which completes hidden shapes by a network. A mask is in several pieces if two
+of them have 5 % of its pixels or more.
+
+examples
+  python datasets/prepare_occlusion.py published --output datasets/occluded_coco \\
+      --occluded occluded_coco.pkl --separated separated_coco.pkl
+  python datasets/prepare_occlusion.py derive --output datasets/occlusion_shapes \\
+      --json datasets/shapes/val.json
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    published = commands.add_parser("published", help="convert the published lists")
+    for name in LISTS:
+        published.add_argument(f"--{name}", required=True, metavar="PKL", help=f"{name}_coco.pkl")
+    derive = commands.add_parser("derive", help="derive lists from the masks of a COCO json")
+    derive.add_argument("--json", required=True, help="annotations in COCO format, with masks")
+    for command in (published, derive):
+        command.add_argument("--output", type=Path, required=True, help="folder for the lists")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Make the lists and say how long they are."""
+    arguments = parse_arguments()
+    if arguments.command == "published":
+        sources = {name: getattr(arguments, name) for name in LISTS}
+        lists = {name: read_published_list(path) for name, path in sources.items()}
+    else:
+        sources = dict.fromkeys(LISTS, arguments.json)
+        try:
+            content, estimates = add_ratios(read_coco(arguments.json), arguments.json)
+            lists = derive_lists(content, arguments.json)
+        except KeyError as error:
+            raise UserError(f"{arguments.json} lacks {error}, or an entry with that id.") from None
+        if estimates:
+            path = arguments.output / "annotations.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(content), encoding="utf-8")
+            print(f"{path}: {estimates} occlusion ratios are estimates")
+    for name, objects in lists.items():
+        path = arguments.output / f"{name}.json"
+        write_list(path, objects, sources[name])
+        unknown = sum(item.occlusion_ratio is None for item in objects)
+        print(f"{path}: {len(objects)} objects" + f", {unknown} of unknown ratio" * bool(unknown))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
