@@ -90,6 +90,16 @@ def test_the_extended_detector_scores_the_old_classes_as_before(small_detector_c
     torch.testing.assert_close(logits[1][:, [3, 1]], logits[0])
 
 
+def test_a_regressor_of_all_classes_stays(weights):
+    weights |= {f"{BOXES}.weight": rows(1, 2, 3, 4), f"{BOXES}.bias": torch.arange(4.0)}
+    extended = extend_classes(weights, BASE, ALL, "base.pth")
+    assert torch.equal(extended[f"{BOXES}.weight"], rows(1, 2, 3, 4))
+    assert extended[f"{BOXES}.bias"].tolist() == [0, 1, 2, 3]
+    assert extended[f"{SCORES}.bias"].tolist() == [0, 2, 0, 1, 9]
+    with pytest.raises(UserError, match="leave out --new-boxes"):
+        extend_classes(weights, BASE, ALL, "base.pth", new_boxes=True)
+
+
 def test_mistakes(weights):
     with pytest.raises(UserError, match="'dog' is not among the 2 classes"):
         extend_classes(weights, BASE, ["cat", "ant"], "base.pth")

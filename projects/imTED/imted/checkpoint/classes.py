@@ -34,7 +34,8 @@ def extend_classes(
 
     The rows of a base class, found by its name, and those of the background are kept: class
     scores, class-specific box regressors and masks. The rows of other classes start as Detectron2
-    starts them, normal weights and zero biases.
+    starts them, normal weights and zero biases. A box regressor that serves all classes
+    (`cls_agnostic_bbox_reg`) stays as it is.
 
     Args:
         weights: the detector's state dict; left as it is.
@@ -46,7 +47,8 @@ def extend_classes(
         seed: of the new rows.
 
     Raises:
-        UserError: a base class is not among `classes`, or the weights are not of `base`.
+        UserError: a base class is not among `classes`, the weights are not of `base`, or
+            `new_boxes` is asked of a regressor that serves all classes.
     """
     absent = [name for name in base if name not in classes]
     if absent:
@@ -62,6 +64,13 @@ def extend_classes(
             key = f"{layer.name}.{part}"
             if layer is _MASKS and key not in weights:  # a detector of boxes alone
                 continue
+            if layer is _BOXES and _is_agnostic(weights, key, base):
+                if new_boxes:
+                    raise UserError(
+                        f"{path} has one box regressor for all classes, which more classes leave "
+                        "as it is; leave out --new-boxes."
+                    )
+                continue
             old = _by_class(weights, key, layer, len(base), path)
             new = torch.zeros(len(classes) + layer.background, *old.shape[1:])
             if part == "weight":
@@ -71,6 +80,11 @@ def extend_classes(
                 new[kept] = old.float()
             extended[key] = new.flatten(0, 1).to(old.dtype)
     return extended
+
+
+def _is_agnostic(weights: Mapping[str, torch.Tensor], key: str, base: Sequence[str]) -> bool:
+    """Tell whether one box regressor serves all of several classes."""
+    return key in weights and len(weights[key]) == _BOXES.rows and len(base) > 1
 
 
 def _by_class(
