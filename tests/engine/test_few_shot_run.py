@@ -61,7 +61,7 @@ def test_base_training_surgery_and_fine_tuning(command, train_net, tmp_path, mon
         for path in (extended, base / "model_final.pth")
     )
     new = [name for name in start if start[name].shape != trained[name].shape]
-    assert len(new) == 6  # weight and bias of scores, boxes and masks
+    assert len(new) == 4  # weight and bias of scores and masks; one regressor serves all classes
     assert all(torch.equal(start[name], trained[name]) for name in start if name not in new)
     old_rows = [CLASS_NAMES.index(name) for name in ("disc", "rectangle", "triangle", "star")]
     assert torch.equal(start[SCORES][[*old_rows, 6]], trained[SCORES])
