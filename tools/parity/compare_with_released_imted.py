@@ -172,8 +172,7 @@ def infer_ours(
         return given.get(name, out.get(name))
 
     def at_encoder(module, args, output):
-        out["last_feat"] = output["last_feat"]
-        out[f"block{BLOCK}"] = output.get(f"block{BLOCK}", output["last_feat"])
+        out.update({f"block{BLOCK}": output["last_feat"], **output})
         return {name: source(name) for name in output}
 
     def at_rpn_head(module, args, output):

@@ -1,4 +1,4 @@
-"""Runs the imTED that its authors released, on a CPU, for `compare_with_released_imted.py`.
+"""Runs the imTED that its authors released, on a CPU, for the tools beside this one.
 
 Their code wants mmcv 1.2.4 to 1.4.0 with compiled operators. Here it gets the pure-Python mmcv
 1.7.2; the two kernels that imTED needs come from torchvision, which has the same formulas.
@@ -88,8 +88,15 @@ def install(authors: str) -> None:
     sys.path.insert(0, authors)
 
 
-def build(authors: str, name: str) -> tuple[torch.nn.Module, object]:
+def build(
+    authors: str, name: str, changes: dict[str, object] | None = None
+) -> tuple[torch.nn.Module, object]:
     """Build a detector from one of their configs, without pre-trained weights.
+
+    Args:
+        authors: A clone of their repository.
+        name: The config's, without its ending.
+        changes: New values of the config by dotted key.
 
     Returns:
         The detector in evaluation mode, and the config.
@@ -99,6 +106,7 @@ def build(authors: str, name: str) -> tuple[torch.nn.Module, object]:
     from mmdet.models import build_detector
 
     config = Config.fromfile(str(Path(authors) / "configs/imted" / f"{name}_3x_coco.py"))
+    config.merge_from_dict(changes or {})
     config.model.backbone.drop_path_rate = 0.0  # at random, so not to be compared
     config.model.train_cfg.rcnn.sampler.num = 64  # of an image, 512 in theirs: saves memory
     with tempfile.TemporaryDirectory() as folder:
@@ -114,22 +122,24 @@ def randomize(model: torch.nn.Module, seed: int) -> None:
     for name, value in model.state_dict().items():
         if not value.is_floating_point():
             continue
-        noise = torch.randn(value.shape, generator=generator)
-        parts = name.split(".")
-        if name.endswith("running_var"):
-            noise = (0.3 * noise).exp()
-        elif value.ndim == 1 and name.endswith("weight"):  # a norm
-            noise = 1 + 0.2 * noise
-        elif value.ndim == 1:
-            noise = 0.2 * noise
-        elif name.endswith(("_embed", "_token")):
-            noise = 0.5 * noise
-        else:
-            transposed = {"fpn1", "fpn2", "upsample"} & set(parts)
-            fan_in = value.shape[0] if transposed else value[0].numel()
-            gain = next((gain for part, gain in _GAINS.items() if part in parts), 1.0)
-            noise = noise * gain / math.sqrt(fan_in)
-        value.copy_(noise)
+        value.copy_(spread(name, torch.randn(value.shape, generator=generator)))
+
+
+def spread(name: str, noise: torch.Tensor) -> torch.Tensor:
+    """Turn normal noise into a parameter or statistic of that name in their files."""
+    parts = name.split(".")
+    if name.endswith("running_var"):
+        return (0.3 * noise).exp()
+    if noise.ndim == 1 and name.endswith("weight"):  # a norm
+        return 1 + 0.2 * noise
+    if noise.ndim == 1:
+        return 0.2 * noise
+    if name.endswith(("_embed", "_token")):
+        return 0.5 * noise
+    transposed = {"fpn1", "fpn2", "upsample"} & set(parts)
+    fan_in = noise.shape[0] if transposed else noise[0].numel()
+    gain = next((gain for part, gain in _GAINS.items() if part in parts), 1.0)
+    return noise * gain / math.sqrt(fan_in)
 
 
 def read_image(config: object, path: str, scale: list[int]) -> tuple[torch.Tensor, dict]:
@@ -143,20 +153,32 @@ def read_image(config: object, path: str, scale: list[int]) -> tuple[torch.Tenso
 
 
 @torch.no_grad()
-def infer(model: torch.nn.Module, image: torch.Tensor, meta: dict) -> dict[str, torch.Tensor]:
+def infer(
+    model: torch.nn.Module,
+    image: torch.Tensor,
+    meta: dict,
+    block: int = BLOCK,
+    boxes: torch.Tensor | None = None,
+) -> dict[str, torch.Tensor]:
     """Run inference on one image and return every stage's output by name.
 
-    Proposals and detections are rows of four coordinates, a score and a class; "boxes" are those
-    that the RoI features are of, some without area among them.
+    Proposals and detections are rows of four coordinates, a score and a class.
+
+    Args:
+        model: Their detector.
+        image: (1, 3, H, W), padded.
+        meta: Their description of it.
+        block: Which block the pyramid reads, counted from 1.
+        boxes: (R, 4) that the RoI features are of; by default proposals, and some without area.
     """
     tokens = []
-    block = model.backbone.blocks[BLOCK - 1]
-    hook = block.register_forward_hook(lambda module, args, output: tokens.append(output))
+    pyramid_block = model.backbone.blocks[block - 1]
+    hook = pyramid_block.register_forward_hook(lambda module, args, output: tokens.append(output))
     pyramid, last = model.extract_feat(image)
     hook.remove()
     grid = [side // 16 for side in image.shape[2:]]
     record = {"image": image}
-    for name, value in ((f"block{BLOCK}", tokens[0]), ("last_feat", last)):
+    for name, value in ((f"block{block}", tokens[0]), ("last_feat", last)):
         record[name] = value[:, 1:].transpose(1, 2).unflatten(2, grid)
     record |= dict(zip(PYRAMID, pyramid, strict=True))
     logits, deltas = model.rpn_head(pyramid)
@@ -166,8 +188,9 @@ def infer(model: torch.nn.Module, image: torch.Tensor, meta: dict) -> dict[str, 
     record["proposals"] = torch.cat([proposals, torch.zeros_like(proposals[:, :1])], dim=1)
     # They clear what is predicted for boxes that end at y = 0, which mark padding elsewhere.
     proposals = proposals[proposals[:, 3] > 0]
-    boxes = proposals[:_ROIS, :4]
-    boxes = torch.cat([boxes, boxes[:4, [0, 1, 0, 1]]])
+    if boxes is None:
+        boxes = proposals[:_ROIS, :4]
+        boxes = torch.cat([boxes, boxes[:4, [0, 1, 0, 1]]])
     rois = torch.cat([boxes.new_zeros(len(boxes), 1), boxes], dim=1)
     maps = model.get_roi_feat(pyramid, last)
     head = model.roi_head
