@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from imted.errors import UserError
-from imted.modeling import RUNGS, MaskedAutoencoder, PublishedPyramid
+from imted.modeling import MaskedAutoencoder, PublishedPyramid
+from imted.modeling.migration import DECODER, Migration
 from imted.modeling.positions import resize_position_embedding
-from imted.modeling.roi_heads import MIGRATED_DECODER
 
 from .files import read_state_dict
 from .released import is_mmdetection, our_names
@@ -19,25 +19,24 @@ from .report import LoadReport
 
 logger = logging.getLogger(__name__)
 
-_ENCODER = ("patch_embed", "cls_token", "pos_embed", "blocks")
 _NO_SUCH_PART = "the model has no such part"
 _PIXELS_ONLY = ("mask_token", "decoder_norm", "decoder_pred")
 _STACK = re.compile(r"(.*blocks)\.\d+\.")
 # The layers whose size is the number of classes.
-_CLASS_LAYERS = ("roi_heads.box_predictor.", "roi_heads.mask_head.predictor.")
+_CLASS_LAYERS = ("roi_heads.box_predictor.", "roi_heads.mask_head.predictor.", "class_logits.")
 
 
 def load_checkpoint(
     model: nn.Module, path: str, *, fine_tune: bool = False, averaged: bool = False
 ) -> LoadReport:
-    """Load a file's weights into a detector or a masked autoencoder, and log a table of it.
+    """Load a file's weights into any model of this package, and log a table of it.
 
     A MAE checkpoint (official layout, or a pre-training run's own) migrates: the encoder becomes
     the backbone; final norm, decoder embedding, positions and blocks become the box head, as far
-    as the model's rung wants them (:data:`imted.modeling.RUNGS`). Position embeddings are resized
-    when the grid differs, the kernel of the patch embedding when the patch size does. Any other
-    file must hold the model's own weights: a detector's own file, or one that imTED's authors
-    released (mmdetection's layout), of which nothing may be left over.
+    as the model wants them (its :class:`imted.modeling.migration.Migration`). Position embeddings
+    are resized when the grid differs, the kernel of the patch embedding when the patch size does.
+    Any other file must hold the model's own weights: a detector's own file, or one that imTED's
+    authors released (mmdetection's layout), of which nothing may be left over.
 
     Args:
         model: What to fill.
@@ -82,46 +81,45 @@ def _strip_pretraining_prefix(weights: dict[str, torch.Tensor]) -> dict[str, tor
 def _migration_sources(
     model: nn.Module, weights: dict[str, torch.Tensor], report: LoadReport
 ) -> dict[str, str]:
-    """Map each migrated parameter of a detector to its name in a MAE checkpoint."""
-    roi_heads = model.roi_heads
-    rung = RUNGS[roi_heads.rung]
+    """Map each migrated parameter of a model to its name in a MAE checkpoint."""
+    migration = getattr(model, "roi_heads", model).migration
     has_decoder = any(key.startswith("decoder_blocks.") for key in weights)
-    if "decoder_blocks" in rung.migrated and not has_decoder:
+    if migration.wants_decoder and not has_decoder:
         raise UserError(
             f"{report.path} (train.init_checkpoint) holds a MAE encoder without its decoder, and "
-            f"rung {roi_heads.rung!r} migrates the decoder; use the file with both, whose name "
+            f"{migration.choice} migrates the decoder; use the file with both, whose name "
             "ends in _full (mae_pretrain_vit_base_full.pth), or set "
-            "model.roi_heads.rung=control to train a random decoder knowingly."
+            f"{migration.without_decoder} to train a random decoder knowingly."
         )
     sources = {}
     for name in model.state_dict():
-        for prefix, parts in (("backbone.net.", _ENCODER), ("roi_heads.box_head.", rung.migrated)):
+        for prefix, parts in migration.parts.items():
             key = name.removeprefix(prefix)
             if key != name and key.split(".")[0] in parts and "rel_pos" not in key:
                 sources[name] = key
         if name not in sources:
             report.fresh[name] = _initial_value(name)
     migrated = set(sources.values())
-    report.left_out = {key: _why_left_out(key, roi_heads) for key in weights if key not in migrated}
+    report.left_out = {key: _why_left_out(key, migration) for key in weights if key not in migrated}
     return sources
 
 
 def _initial_value(name: str) -> str:
     if name == "roi_heads.box_pooler.scale":
         return "starts at zero"
-    if name == "roi_heads.box_head.decoder_pos_embed":
+    if name.endswith("box_head.decoder_pos_embed"):
         return "fixed table"
     return "constant" if name.startswith("proposal_generator.anchor") else "starts at random"
 
 
-def _why_left_out(key: str, roi_heads: nn.Module) -> str:
+def _why_left_out(key: str, migration: Migration) -> str:
     part = key.split(".")[0]
     if part in _PIXELS_ONLY:
         return "serves pixel reconstruction only"
     if part == "cls_token":
         return "this encoder has no class token"
-    if part in MIGRATED_DECODER:
-        return f"rung {roi_heads.rung!r} does not migrate it"
+    if part in DECODER:
+        return f"{migration.choice} does not migrate it"
     return "not part of a MAE"
 
 
@@ -239,6 +237,6 @@ def _size_message(path: str, key: str, found: tuple[int, ...], expected: str) ->
 def _class_message(path: str, key: str, found: tuple[int, ...], expected: str) -> str:
     return (
         f"{path} (train.init_checkpoint) has other classes than the config's model: {key!r} is "
-        f"{found} in the file and {expected} in the model; set model.roi_heads.num_classes to the "
+        f"{found} in the file and {expected} in the model; set the model's num_classes to the "
         "file's, or choose another file."
     )

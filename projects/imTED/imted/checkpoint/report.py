@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from tabulate import tabulate
 
 # Here, then in the released detectors.
-_DETECTOR_PARTS = ("backbone", "roi_heads", "proposal_generator", "neck", "rpn_head", "roi_head")
+_MODEL_PARTS = (
+    "backbone",
+    "box_head",
+    "roi_heads",
+    "proposal_generator",
+    "neck",
+    "rpn_head",
+    "roi_head",
+)
 
 
 @dataclass
@@ -57,5 +65,5 @@ def _module(name: str) -> str:
     name = re.sub(r"\bblocks\.\d+\..*", "blocks", name)
     name = re.sub(r"\bdecoder_blocks\.\d+\..*", "decoder_blocks", name)
     parts = name.removesuffix(".weight").removesuffix(".bias").split(".")
-    depth = 3 if parts[0] in _DETECTOR_PARTS else 1
+    depth = 3 if parts[0] in _MODEL_PARTS else 1
     return ".".join(part for part in parts[:depth] if not part.isdigit())

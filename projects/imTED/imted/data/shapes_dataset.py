@@ -115,13 +115,18 @@ def annotation(instance: Instance) -> dict[str, Any]:
     }
 
 
+def encode_jpeg(image: np.ndarray) -> bytes:
+    """Encode an RGB image, uint8 (H, W, 3)."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return encoded.tobytes()
+
+
 def _write_image(
     index: int, folder: Path, seed: int, options: ShapesOptions
 ) -> list[dict[str, Any]]:
     scene = scene_at(seed, folder.name, index, options)
-    bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    (folder / _file_name(index)).write_bytes(encoded.tobytes())
+    (folder / _file_name(index)).write_bytes(encode_jpeg(scene.image))
     return [annotation(instance) for instance in scene.instances]
 
 

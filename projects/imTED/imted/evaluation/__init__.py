@@ -2,5 +2,6 @@
 
 from imted.evaluation.occlusion import OcclusionRecallEvaluator
 from imted.evaluation.occlusion_bins import OcclusionBinsEvaluator
+from imted.evaluation.single_object import SingleObjectEvaluator
 
-__all__ = ["OcclusionBinsEvaluator", "OcclusionRecallEvaluator"]
+__all__ = ["OcclusionBinsEvaluator", "OcclusionRecallEvaluator", "SingleObjectEvaluator"]

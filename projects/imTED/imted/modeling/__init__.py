@@ -1,4 +1,4 @@
-"""imTED's modules: encoder, pyramid, modulated pooler, decoder, ROI heads, masked autoencoder."""
+"""imTED's modules: from encoder and decoder to detectors, MAE and single-object localizer."""
 
 from .decoder import DecoderBoxHead, MAEDecoder, ReconstructionDecoder
 from .encoder import MAEEncoder
@@ -6,6 +6,7 @@ from .masked_autoencoder import MaskedAutoencoder
 from .modulated_pooler import ModulatedPooler
 from .pyramid import EncoderPyramid, PublishedPyramid
 from .roi_heads import RUNGS, ImTEDROIHeads
+from .single_object import SingleObjectLocalizer
 from .windowed_encoder import WindowedEncoder
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "ModulatedPooler",
     "PublishedPyramid",
     "ReconstructionDecoder",
+    "SingleObjectLocalizer",
     "WindowedEncoder",
 ]

@@ -9,9 +9,8 @@ from detectron2.modeling.roi_heads import FastRCNNConvFCHead, StandardROIHeads
 from torch import nn
 
 from .decoder import DecoderBoxHead
+from .migration import DECODER, ENCODER, Migration
 from .modulated_pooler import ModulatedPooler
-
-MIGRATED_DECODER = ("norm", "decoder_embed", "decoder_pos_embed", "decoder_blocks")
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,9 @@ RUNGS: dict[str, Rung] = {
     # Fig. 2(a): the decoder reads the pyramid, whose channels its first layers do not fit.
     "decoder_head": Rung("pyramid", migrated=("decoder_pos_embed", "decoder_blocks")),
     # Fig. 2(b): the decoder reads the encoder's feature and nothing else.
-    "integral": Rung("encoder", migrated=MIGRATED_DECODER),
+    "integral": Rung("encoder", migrated=DECODER),
     # Fig. 2(c): and the pyramid comes back through the modulator.
-    "imted": Rung("modulated", migrated=MIGRATED_DECODER),
+    "imted": Rung("modulated", migrated=DECODER),
     # Table 1's control: imTED with a random decoder; the norm belongs to the encoder.
     "control": Rung("modulated", migrated=("norm",)),
 }
@@ -120,6 +119,15 @@ class ImTEDROIHeads(StandardROIHeads):
             **kwargs,
         )
         self.rung = rung
+
+    @property
+    def migration(self) -> Migration:
+        """What of a detector with these heads comes from a MAE checkpoint."""
+        return Migration(
+            choice=f"rung {self.rung!r}",
+            without_decoder="model.roi_heads.rung=control",
+            parts={"backbone.net.": ENCODER, "roi_heads.box_head.": RUNGS[self.rung].migrated},
+        )
 
 
 def _roi_align(resolution: int, strides: Sequence[int], canonical_box_size: int) -> ROIPooler:

@@ -1,0 +1,26 @@
+"""Single-object localisation on a laptop: the tiny MAE, images of one synthetic shape each.
+
+python datasets/prepare_single_object.py
+python train_net.py --config-file configs/single_object/shapes.py model.variant=random_decoder
+"""
+
+from ..common.sizes import tiny
+from .vit_base import dataloader, lr_multiplier, model, optimizer, train
+
+model.num_classes = 6
+model.encoder.update(tiny.encoder)
+model.decoder.update(tiny.decoder)
+
+dataloader.train.dataset.root = "datasets/shapes_single_object"
+dataloader.train.mapper.augmentations[0].shape = (192, 192)
+dataloader.train.total_batch_size = 16
+dataloader.train.num_workers = 2
+dataloader.test.num_workers = 2
+
+optimizer.lr = 5e-4
+train.init_checkpoint = "projects/imTED/weights/mae_vit_tiny_shapes.safetensors"
+train.output_dir = "output/single_object/shapes_${model.variant}"
+train.max_iter = 1500
+train.eval_period = 0
+train.amp.enabled = False
+train.clip_grad.enabled = True

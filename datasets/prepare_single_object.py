@@ -1,0 +1,70 @@
+#!/usr/bin/env python
+"""Generate synthetic images of one shape each, in the folders of ImageNet's localisation task."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from imted.data.shapes import CLASS_NAMES, ShapesOptions
+from imted.data.single_object_shapes import write_single_object
+from imted.errors import UserError
+
+EPILOG = f"""\
+what it writes
+  OUTPUT/Data/CLS-LOC/train/disc/disc_1.JPEG   OUTPUT/Annotations/CLS-LOC/train/disc/disc_1.xml
+  OUTPUT/Data/CLS-LOC/val/val_00000001.JPEG    OUTPUT/Annotations/CLS-LOC/val/val_00000001.xml
+
+classes
+  {", ".join(CLASS_NAMES)}
+
+The same command gives the same files, in a folder that must be empty.
+
+example
+  python datasets/prepare_single_object.py     # what configs/single_object/shapes.py trains on
+"""
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--output", type=Path, default=Path("datasets/shapes_single_object"),
+        help="folder (%(default)s)")  # fmt: skip
+    add("--train-images", type=int, default=2000, metavar="N", help="(%(default)s)")
+    add("--val-images", type=int, default=500, metavar="N", help="(%(default)s)")
+    add("--image-size", type=int, default=192, metavar="PIXELS",
+        help="side of the square images, a multiple of 16 (%(default)s)")  # fmt: skip
+    add("--min-object", type=float, default=0.2, metavar="FRACTION",
+        help="size of the smallest object, of the image's side (%(default)s)")  # fmt: skip
+    add("--class-colours", action="store_true",
+        help="a hue of its own for each class; otherwise shape alone tells them apart")  # fmt: skip
+    add("--seed", type=int, default=0, help="not negative (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    arguments = parse_arguments(argv)
+    try:
+        options = ShapesOptions(
+            image_size=arguments.image_size,
+            max_objects=1,
+            empty_fraction=0.0,
+            crowd_fraction=0.0,
+            cut_fraction=0.0,
+            min_object=arguments.min_object,
+            class_colours=arguments.class_colours,
+        )
+        counts = {"train": arguments.train_images, "val": arguments.val_images}
+        write_single_object(arguments.output, counts, arguments.seed, options)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{arguments.output}: {counts['train']} + {counts['val']} images")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
