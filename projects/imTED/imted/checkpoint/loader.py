@@ -34,10 +34,11 @@ def load_checkpoint(
 
     A MAE checkpoint (official layout, or a pre-training run's own) migrates: the encoder becomes
     the backbone; final norm, decoder embedding, positions and blocks become the box head, as far
-    as the model's rung wants them (:data:`imted.modeling.RUNGS`). Position embeddings are resized
-    when the grid differs, the kernel of the patch embedding when the patch size does. Any other
-    file must hold the model's own weights: a detector's own file, or one that imTED's authors
-    released (mmdetection's layout), of which nothing may be left over.
+    as the model's rung wants them (:data:`imted.modeling.RUNGS`); Detectron2's own ROI heads want
+    none. Position embeddings are resized when the grid differs, the kernel of the patch embedding
+    when the patch size does. Any other file must hold the model's own weights: a detector's own
+    file, or one that imTED's authors released (mmdetection's layout), of which nothing may be
+    left over.
 
     Args:
         model: What to fill.
@@ -83,26 +84,27 @@ def _migration_sources(
     model: nn.Module, weights: dict[str, torch.Tensor], report: LoadReport
 ) -> dict[str, str]:
     """Map each migrated parameter of a detector to its name in a MAE checkpoint."""
-    roi_heads = model.roi_heads
-    rung = RUNGS[roi_heads.rung]
+    # Detectron2's own ROI heads have no rung: of them nothing comes from a MAE.
+    rung = getattr(model.roi_heads, "rung", None)
+    parts_of_head = RUNGS[rung].migrated if rung else ()
     has_decoder = any(key.startswith("decoder_blocks.") for key in weights)
-    if "decoder_blocks" in rung.migrated and not has_decoder:
+    if "decoder_blocks" in parts_of_head and not has_decoder:
         raise UserError(
             f"{report.path} (train.init_checkpoint) holds a MAE encoder without its decoder, and "
-            f"rung {roi_heads.rung!r} migrates the decoder; use the file with both, whose name "
+            f"rung {rung!r} migrates the decoder; use the file with both, whose name "
             "ends in _full (mae_pretrain_vit_base_full.pth), or set "
             "model.roi_heads.rung=control to train a random decoder knowingly."
         )
     sources = {}
     for name in model.state_dict():
-        for prefix, parts in (("backbone.net.", _ENCODER), ("roi_heads.box_head.", rung.migrated)):
+        for prefix, parts in (("backbone.net.", _ENCODER), ("roi_heads.box_head.", parts_of_head)):
             key = name.removeprefix(prefix)
             if key != name and key.split(".")[0] in parts and "rel_pos" not in key:
                 sources[name] = key
         if name not in sources:
             report.fresh[name] = _initial_value(name)
     migrated = set(sources.values())
-    report.left_out = {key: _why_left_out(key, roi_heads) for key in weights if key not in migrated}
+    report.left_out = {key: _why_left_out(key, rung) for key in weights if key not in migrated}
     return sources
 
 
@@ -111,17 +113,18 @@ def _initial_value(name: str) -> str:
         return "starts at zero"
     if name == "roi_heads.box_head.decoder_pos_embed":
         return "fixed table"
-    return "constant" if name.startswith("proposal_generator.anchor") else "starts at random"
+    constant = name.startswith("proposal_generator.anchor") or name.endswith("fed_loss_cls_weights")
+    return "constant" if constant else "starts at random"
 
 
-def _why_left_out(key: str, roi_heads: nn.Module) -> str:
+def _why_left_out(key: str, rung: str | None) -> str:
     part = key.split(".")[0]
     if part in _PIXELS_ONLY:
         return "serves pixel reconstruction only"
     if part == "cls_token":
         return "this encoder has no class token"
     if part in MIGRATED_DECODER:
-        return f"rung {roi_heads.rung!r} does not migrate it"
+        return f"rung {rung!r} does not migrate it" if rung else _NO_SUCH_PART
     return "not part of a MAE"
 
 
