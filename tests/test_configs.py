@@ -5,17 +5,23 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
+import detectron2.data.transforms as T
 import numpy as np
 import pytest
 import torch
+from detectron2 import model_zoo
 from detectron2.config import LazyConfig, instantiate
+from detectron2.data import MetadataCatalog
+from detectron2.structures import BoxMode
 from omegaconf import OmegaConf
+from PIL import Image
 
 from imted.engine.freezing import freeze
 from imted.modeling import PublishedPyramid
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
+VITDET = "baselines/mask_rcnn_vitdet_base_3x.py"
 MASK_SETTINGS = ("mask_in_features", "mask_pooler", "mask_head")
 
 
@@ -165,6 +171,71 @@ def test_recipe_of_the_coco_configs(kind, size, drop_path):
     assert cfg.model.roi_heads.rung == "imted"
     if size != "small":
         assert cfg.train.init_checkpoint.endswith(f"mae_pretrain_vit_{size}_full.pth")
+
+
+@pytest.mark.parametrize("name", ["coco/imted_mask_rcnn_vit_base_3x.py", VITDET])
+def test_polygons_are_cropped_with_their_image(name, tmp_path):
+    pytest.importorskip("shapely")
+    path = str(tmp_path / "black.png")
+    Image.new("RGB", (60, 40)).save(path)
+    whole = dict(bbox=[0, 0, 60, 40], bbox_mode=BoxMode.XYXY_ABS, category_id=0)
+    whole["segmentation"] = [[0, 0, 60, 0, 60, 40, 0, 40]]
+    sample = {"file_name": path, "height": 40, "width": 60, "annotations": [whole]}
+    cfg = load(name).dataloader.train.mapper
+    for augmentation in cfg.augmentations:
+        if augmentation._target_ is T.RandomApply:
+            augmentation.prob = 1.0  # always crop
+    np.random.seed(0)
+    mapped = instantiate(cfg)(sample)
+    height, width = mapped["image"].shape[1:]
+    assert height / width != pytest.approx(40 / 60, rel=0.02)
+    assert mapped["instances"].gt_masks.area().item() == pytest.approx(height * width, rel=0.01)
+
+
+@pytest.mark.parametrize("name", [n for n in config_names() if n.startswith("baselines/")])
+def test_baselines_differ_from_imted_where_they_should(name):
+    cfg = load(name)
+    imted = load(f"coco/imted_{Path(name).name.replace('vitdet', 'vit')}")
+    found = differences(resolved(imted), resolved(cfg)) - {"dataloader.evaluator.output_dir"}
+    if name != VITDET:
+        assert found == {"model.roi_heads.rung", "train.output_dir"}
+        return
+    found = {key for key in found if not key.startswith("model.")}
+    assert found == {
+        "train.output_dir",
+        "dataloader.train.mapper.augmentations",
+        "dataloader.test.mapper.augmentations",
+        "optimizer.weight_decay",
+        "optimizer.params.weight_decay",
+        "optimizer.params.layer_decay",
+    }
+    assert (cfg.optimizer.weight_decay, cfg.optimizer.params.layer_decay) == (0.1, 0.7)
+    assert cfg.model.backbone.net.drop_path_rate == 0.1
+
+
+def test_vitdet_baseline_is_the_model_zoos():
+    cfg = load(VITDET)
+    theirs = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
+    with torch.device("meta"), mock.patch("torch.linspace", partial(torch.linspace, device="cpu")):
+        assert shapes(build(cfg)) == shapes(instantiate(theirs))
+
+
+def test_iterations_of_voc_and_lvis_are_36_epochs_of_16_images():
+    voc, lvis = load("voc/imted_faster_rcnn_vit_base.py"), load("lvis/imted_mask_rcnn_vit_base.py")
+    for cfg, images in ((voc, 5011 + 11540), (lvis, 100170)):
+        assert cfg.dataloader.train.total_batch_size == 16
+        assert cfg.train.max_iter == 36 * math.ceil(images / 16)
+        assert instantiate(cfg.lr_multiplier)(500 / cfg.train.max_iter) == 1
+    assert voc.model.roi_heads.num_classes == 20
+
+
+def test_lvis_predictor_draws_classes_by_the_root_of_their_images():
+    cfg = load("lvis/imted_mask_rcnn_vit_base.py")
+    weights = instantiate(cfg.model.roi_heads.box_predictor.get_fed_loss_cls_weights)()
+    counts = MetadataCatalog.get("lvis_v1_train").class_image_count
+    expected = {c["id"]: c["image_count"] for c in counts}
+    assert len(weights) == cfg.model.roi_heads.num_classes == 1203
+    assert (weights**2).tolist() == pytest.approx([expected[i + 1] for i in range(1203)])
 
 
 @pytest.mark.parametrize("name", [n for n in config_names() if n.startswith("released/")])

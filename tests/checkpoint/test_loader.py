@@ -2,6 +2,7 @@ import re
 
 import pytest
 import torch
+from detectron2 import model_zoo
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from torch.nn.functional import interpolate
@@ -289,3 +290,22 @@ def test_windowed_encoder_takes_the_same_file(small_detector_config, mae_file, u
             assert torch.equal(state[f"backbone.net.{key}"], value), key
     assert report.left_out["cls_token"] == "this encoder has no class token"
     assert any("rel_pos" in name for name in report.fresh) == use_rel_pos
+
+
+@pytest.mark.parametrize("drop", [(), DECODER_PARTS])
+def test_a_detector_of_detectron2s_own_takes_the_encoder_alone(mae_file, drop):
+    cfg = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
+    cfg.backbone.net.update(embed_dim=32, depth=3, num_heads=2, pretrain_img_size=64, img_size=128)
+    model = instantiate(cfg)
+    path, weights = mae_file(drop=drop)
+    expected = snapshot(model)
+    encoder = {key for key in weights if key.split(".")[0] in ENCODER} - {"cls_token"}
+    expected |= {f"backbone.net.{key}": weights[key] for key in encoder}
+    report = load_checkpoint(model, path)
+    assert_equal(model.state_dict(), expected)
+    assert set(report.loaded.values()) == encoder
+    assert report.left_out.keys() == weights.keys() - encoder
+    assert report.left_out.get("decoder_embed.weight") in (
+        None,
+        "Detectron2's box head does not migrate it",
+    )

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder, PublishedPyramid
-from imted.modeling.migration import DECODER, Migration
+from imted.modeling.migration import DECODER, ENCODER, Migration
 from imted.modeling.positions import resize_position_embedding
 
 from .files import read_state_dict
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 _NO_SUCH_PART = "the model has no such part"
 _PIXELS_ONLY = ("mask_token", "decoder_norm", "decoder_pred")
 _STACK = re.compile(r"(.*blocks)\.\d+\.")
+# Of Detectron2's own ROI heads nothing comes from a MAE.
+_ENCODER_ALONE = Migration("Detectron2's box head", "", {"backbone.net.": ENCODER})
 # The layers whose size is the number of classes.
 _CLASS_LAYERS = ("roi_heads.box_predictor.", "roi_heads.mask_head.predictor.", "class_logits.")
 
@@ -33,10 +35,11 @@ def load_checkpoint(
 
     A MAE checkpoint (official layout, or a pre-training run's own) migrates: the encoder becomes
     the backbone; final norm, decoder embedding, positions and blocks become the box head, as far
-    as the model wants them (its :class:`imted.modeling.migration.Migration`). Position embeddings
-    are resized when the grid differs, the kernel of the patch embedding when the patch size does.
-    Any other file must hold the model's own weights: a detector's own file, or one that imTED's
-    authors released (mmdetection's layout), of which nothing may be left over.
+    as the model wants them (its :class:`imted.modeling.migration.Migration`; Detectron2's own ROI
+    heads want none). Position embeddings are resized when the grid differs, the kernel of the
+    patch embedding when the patch size does. Any other file must hold the model's own weights: a
+    detector's own file, or one that imTED's authors released (mmdetection's layout), of which
+    nothing may be left over.
 
     Args:
         model: What to fill.
@@ -82,7 +85,7 @@ def _migration_sources(
     model: nn.Module, weights: dict[str, torch.Tensor], report: LoadReport
 ) -> dict[str, str]:
     """Map each migrated parameter of a model to its name in a MAE checkpoint."""
-    migration = getattr(model, "roi_heads", model).migration
+    migration = getattr(getattr(model, "roi_heads", model), "migration", _ENCODER_ALONE)
     has_decoder = any(key.startswith("decoder_blocks.") for key in weights)
     if migration.wants_decoder and not has_decoder:
         raise UserError(
@@ -109,7 +112,8 @@ def _initial_value(name: str) -> str:
         return "starts at zero"
     if name.endswith("box_head.decoder_pos_embed"):
         return "fixed table"
-    return "constant" if name.startswith("proposal_generator.anchor") else "starts at random"
+    constant = name.startswith("proposal_generator.anchor") or name.endswith("fed_loss_cls_weights")
+    return "constant" if constant else "starts at random"
 
 
 def _why_left_out(key: str, migration: Migration) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from detectron2.data import DatasetFromList
 from detectron2.data.build import trivial_batch_collator, worker_init_reset_seed
-from detectron2.data.samplers import TrainingSampler
+from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -24,6 +24,7 @@ def build_train_loader(
     num_workers: int = 0,
     seed: int = 0,
     aspect_ratio_grouping: bool = True,
+    repeat_threshold: float = 0.0,
 ) -> DataLoader:
     """Build an endless loader of batches (`list` of what the mapper returns).
 
@@ -41,6 +42,8 @@ def build_train_loader(
         seed: of the order and of the augmentation.
         aspect_ratio_grouping: landscape and portrait images go to separate batches, which saves
             padding. Needs "width" and "height" in the dicts; without them nothing is grouped.
+        repeat_threshold: images with a class that fewer than this part of the images show come
+            more often, sqrt(threshold / part) times for their rarest one (LVIS); 0: never.
 
     Raises:
         UserError: the dataset is empty, or the batch can't be split evenly over the processes.
@@ -56,9 +59,14 @@ def build_train_loader(
     groups = None
     if aspect_ratio_grouping and all("width" in d and "height" in d for d in dataset):
         groups = [int(d["width"] > d["height"]) for d in dataset]
-    batch_sampler = ResumableBatchSampler(
-        TrainingSampler(len(dataset), seed=seed), total_batch_size // world_size, groups
-    )
+    if repeat_threshold > 0:
+        factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+            dataset, repeat_threshold
+        )
+        sampler = RepeatFactorTrainingSampler(factors, seed=seed)
+    else:
+        sampler = TrainingSampler(len(dataset), seed=seed)
+    batch_sampler = ResumableBatchSampler(sampler, total_batch_size // world_size, groups)
     return DataLoader(
         SeededDataset(DatasetFromList(dataset, copy=False), mapper, seed),
         batch_sampler=batch_sampler,

@@ -1,0 +1,26 @@
+"""LVIS's metrics, where what can't be measured is NaN."""
+
+import math
+from collections.abc import Mapping
+from unittest.mock import patch
+
+import numpy as np
+from detectron2.evaluation import LVISEvaluator as D2LVISEvaluator
+
+
+class LVISEvaluator(D2LVISEvaluator):
+    """Detectron2's LVIS evaluator; a metric without any object is NaN, as in its COCO evaluator.
+
+    The lvis package marks such a metric, say APr where no class is rare, by -1, in percent -100.
+    """
+
+    def evaluate(self) -> dict | None:
+        """Return {"bbox": {"AP": …, "APr": …}, "segm": …} in percent, on the main process."""
+        # lvis 0.5.3 writes np.float, which NumPy 1.24 has dropped.
+        with patch.object(np, "float", float, create=True):
+            results = super().evaluate()
+        return results and {task: _without_marks(values) for task, values in results.items()}
+
+
+def _without_marks(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: math.nan if value < 0 else value for name, value in metrics.items()}
