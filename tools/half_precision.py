@@ -4,9 +4,8 @@ import argparse
 import sys
 
 import torch
-from safetensors.torch import save_file
 
-from imted.checkpoint import read_state_dict
+from imted.checkpoint import read_state_dict, save_state_dict
 from imted.errors import UserError
 
 
@@ -19,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if not args.output.endswith(".safetensors"):
             raise UserError(f"{args.output} (output) must end in .safetensors.")
-        save_file(_halve(read_state_dict(args.checkpoint), args.checkpoint), args.output)
+        save_state_dict(_halve(read_state_dict(args.checkpoint), args.checkpoint), args.output)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -34,7 +33,7 @@ def _halve(weights: dict[str, torch.Tensor], path: str) -> dict[str, torch.Tenso
     """
     halved = {}
     for name, value in weights.items():
-        halved[name] = (value.half() if value.is_floating_point() else value).contiguous()
+        halved[name] = value.half() if value.is_floating_point() else value
         if not torch.equal(halved[name].isfinite(), value.isfinite()):
             raise UserError(f"{path}: {name!r} has values beyond 65504, half precision's largest.")
     return halved
