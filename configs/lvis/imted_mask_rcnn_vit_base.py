@@ -7,8 +7,8 @@ epochs of configs/coco over the images of LVIS. Needs the package lvis.
 
 from detectron2.config import LazyCall as L
 
-from imted.data.lvis import federated_loss_weights, lvis_dataset_dicts
-from imted.evaluation.lvis import LVISEvaluator
+from imted.data.lvis import federated_loss_weights
+from imted.evaluation import LVISEvaluator
 
 from ..coco.imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
 
@@ -25,9 +25,9 @@ model.roi_heads.box_predictor.update(
     test_topk_per_image=300,
 )
 
-dataloader.train.dataset = L(lvis_dataset_dicts)(names="lvis_v1_train")
+dataloader.train.dataset.names = "lvis_v1_train"
 dataloader.train.repeat_threshold = 0.001
-dataloader.test.dataset = L(lvis_dataset_dicts)(names="lvis_v1_val", filter_empty=False)
+dataloader.test.dataset.names = "lvis_v1_val"
 dataloader.evaluator = L(LVISEvaluator)(
     dataset_name="${..test.dataset.names}",
     output_dir="${train.output_dir}/inference",

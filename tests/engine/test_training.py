@@ -4,6 +4,8 @@ import pytest
 import torch
 from detectron2.engine import SimpleTrainer
 
+from imted.errors import UserError
+
 
 def metrics(folder):
     """Read metrics.json: {iteration: {name: value}}."""
@@ -78,6 +80,18 @@ def test_mistake_found_in_training_shows_no_trace(train_net, tmp_path, capfd, wo
     printed = capfd.readouterr()
     assert "rejects every image" in printed.err and printed.err.count("error: ") == 1
     assert "Traceback" not in printed.err + printed.out
+
+
+def test_a_mistake_in_the_evaluation_shows_before_training(
+    train_net, tmp_path, capsys, monkeypatch
+):
+    def refuse(self):
+        raise UserError("the evaluator's list is missing.")
+
+    monkeypatch.setattr("toy_training.ToyEvaluator.__init__", refuse, raising=False)
+    assert train_net(f"train.output_dir={tmp_path}") == 1
+    assert "error: the evaluator's list is missing." in capsys.readouterr().err
+    assert not (tmp_path / "metrics.json").exists()
 
 
 def test_outputs_of_a_run(trained):

@@ -8,15 +8,21 @@ from collections.abc import Mapping
 
 import torch
 from detectron2.config import instantiate
-from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
+from torch.utils.data import DataLoader
 
 from imted.checkpoint import load_checkpoint
 from imted.engine.setup import amp_dtype, train_device
 from imted.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+
+def build_test(cfg: DictConfig) -> tuple[DataLoader, DatasetEvaluator]:
+    """Load the config's test set and build its evaluator."""
+    return instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
 
 
 def do_test(cfg: DictConfig, model: torch.nn.Module) -> dict:
@@ -32,11 +38,10 @@ def do_test(cfg: DictConfig, model: torch.nn.Module) -> dict:
     if cfg.dataloader.get("test") is None:
         logger.info("The config has no dataloader.test: nothing to evaluate.")
         return {}
+    loader, evaluator = build_test(cfg)
     dtype = amp_dtype(cfg)
     with torch.autocast(train_device(cfg).type, dtype, enabled=dtype is not None):
-        results = inference_on_dataset(
-            model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
-        )
+        results = inference_on_dataset(model, loader, evaluator)
     if not comm.is_main_process():
         return {}
     print_csv_format(results)

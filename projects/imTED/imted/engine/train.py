@@ -14,7 +14,7 @@ from torch import nn
 from imted.checkpoint import load_checkpoint, save_mae
 from imted.engine.checkpointers import RunCheckpointer, UntaggedCheckpointer
 from imted.engine.ema import EMAHook
-from imted.engine.evaluate import do_test
+from imted.engine.evaluate import build_test, do_test
 from imted.engine.freezing import FrozenEvalHook, freeze
 from imted.engine.hooks import BestCheckpointer, ConsolePrinter, ReseedHook
 from imted.engine.setup import amp_dtype, train_device
@@ -33,6 +33,8 @@ def do_train(cfg: DictConfig, resume: bool = False):
         resume: continue from the last checkpoint in `train.output_dir` if there is one; a run
             that has reached `train.max_iter` is only evaluated.
     """
+    if cfg.dataloader.get("test") is not None:
+        build_test(cfg)  # a mistake in it shows now, not at the first evaluation
     model = instantiate(cfg.model).to(train_device(cfg))
     freeze(model, cfg.train.frozen)
     trainer = _build_trainer(cfg, model)

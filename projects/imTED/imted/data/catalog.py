@@ -1,0 +1,50 @@
+"""Data sets by their names in Detectron2's catalog: COCO, PASCAL VOC, LVIS, or a user's own."""
+
+import difflib
+from collections.abc import Sequence
+
+from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
+from detectron2.utils.file_io import PathManager
+
+from imted.errors import UserError
+
+
+def dataset_dicts(names: str | Sequence[str], filter_empty: bool = True) -> list[dict]:
+    """Load data sets by Detectron2's `get_detection_dataset_dicts`, and say what they lack.
+
+    Args:
+        names: One or more names, such as "coco_2017_train".
+        filter_empty: Leave images without annotations out.
+
+    Raises:
+        UserError: A name is unknown, or the annotations, the images or the package that reads
+            them are missing.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    unknown = next((name for name in names if name not in DatasetCatalog.list()), None)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown, DatasetCatalog.list(), n=1)
+        hint = f"did you mean {near[0]}?" if near else "register it in the config."
+        raise UserError(f"No data set has the name {unknown!r} (dataloader); {hint}")
+    title = " and ".join(names)
+    try:
+        dicts = get_detection_dataset_dicts(names, filter_empty=filter_empty)
+    except FileNotFoundError as error:
+        raise UserError(_lacks(title, error.filename)) from None
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{title} (dataloader) needs the package {error.name}, which isn't installed; "
+            f"pip install --no-deps {error.name}."
+        ) from None
+    for record in (dicts[0], dicts[-1]):  # all of them would take a minute
+        if not PathManager.isfile(record["file_name"]):
+            raise UserError(_lacks(title, record["file_name"]))
+    return dicts
+
+
+def _lacks(title: str, path: str) -> str:
+    return (
+        f"{title} (dataloader) needs {path}, which doesn't exist; unpack it there, or set the "
+        "environment variable DETECTRON2_DATASETS to the folder of your data sets "
+        "(datasets/README.md)."
+    )
