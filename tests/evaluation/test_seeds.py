@@ -2,20 +2,23 @@ import math
 
 import pytest
 
-from imted.evaluation.seeds import mean_interval, t_quantile
+from imted.evaluation.seeds import mean_interval
 
 
 @pytest.mark.parametrize(
-    ("degrees", "expected"),
-    [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (9, 2.262), (30, 2.042)],
+    ("runs", "quantile"), [(2, 12.706), (3, 4.303), (5, 2.776), (10, 2.262), (31, 2.042)]
 )
-def test_quantiles_are_those_of_the_printed_tables(degrees, expected):
-    assert t_quantile(degrees, 0.95) == pytest.approx(expected, abs=6e-4)
+def test_quantiles_are_those_of_the_printed_tables(runs, quantile):
+    values = [10.0, *[11.0] * (runs - 1)]
+    # One of n values is 1 below the others: variance 1 / n, standard error 1 / n.
+    mean, half = mean_interval(values)
+    assert mean == pytest.approx(11 - 1 / runs)
+    assert half == pytest.approx(quantile / runs, abs=6e-4)
 
 
-def test_many_degrees_are_the_normal_distribution():
-    assert t_quantile(10**5, 0.95) == pytest.approx(1.959964, abs=1e-4)
-    assert t_quantile(9, 0.99) == pytest.approx(3.2498, abs=1e-4)
+def test_confidence_can_be_chosen():
+    _, half = mean_interval([10.0, *[11.0] * 9], confidence=0.99)
+    assert half == pytest.approx(0.32498, abs=1e-5)
 
 
 def test_interval_by_hand():
