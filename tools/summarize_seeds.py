@@ -1,8 +1,14 @@
-"""Mean and 95 % confidence interval (Student's t) of every metric over runs of several seeds."""
+"""Mean and 95 % confidence interval (Student's t) of every metric over runs of several seeds.
+
+Runs whose folders differ in their seed alone, such as 10shot_seed0 and 10shot_seed1, share a
+column.
+"""
 
 import argparse
 import json
+import re
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 from tabulate import tabulate
@@ -12,8 +18,10 @@ from imted.evaluation.seeds import mean_interval
 
 EPILOG = """\
 example
-  python tools/summarize_seeds.py output/few_shot/10shot_seed*/results.json
+  python tools/summarize_seeds.py output/few_shot/*shot_seed*/results.json --metrics bAP nAP
 """
+
+Metrics = dict[tuple[str, str], float | None]  # of one run, by task and name
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,27 +30,31 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", nargs="+", help="results.json of a run, one a seed")
-    parser.add_argument("--classes", action="store_true", help="also the AP of every class")
+    parser.add_argument(
+        "--metrics", nargs="+", help="names such as nAP (all but the AP of single classes)"
+    )
     args = parser.parse_args(argv)
+    columns = defaultdict(list)
     try:
-        runs = [_read(path) for path in args.results]
+        for path in args.results:
+            columns[_experiment(path)].append(_read(path))
+        rows = _rows(list(columns.values()), args.metrics)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    rows = []
-    for task, metric in dict.fromkeys(key for run in runs for key in run):
-        values = [run[task, metric] for run in runs if run.get((task, metric)) is not None]
-        if not values or (metric.startswith("AP-") and not args.classes):
-            continue
-        mean, half = mean_interval(values)
-        rows.append((task, metric, len(values), mean, half))
-    headers = ("task", "metric", "runs", "mean", "± 95 %")
-    print(tabulate(rows, headers=headers, tablefmt="github", floatfmt=".2f"))
+    headers = [f"{name}, {len(runs)} run{'s'[: len(runs) > 1]}" for name, runs in columns.items()]
+    headers = ["task", "metric", *headers]
+    print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
     return 0
 
 
-def _read(path: str) -> dict[tuple[str, str], float | None]:
-    """Read a run's metrics by task and name; None stands for one without any object."""
+def _experiment(path: str) -> str:
+    """Name what a run's folder has in common with those of other seeds."""
+    return re.sub(r"_?seed\d+", "", Path(path).resolve().parent.name) or "all"
+
+
+def _read(path: str) -> Metrics:
+    """Read a run's metrics; None stands for one without any object."""
     try:
         content = json.loads(Path(path).read_text())
         return {(t, m): value for t, metrics in content.items() for m, value in metrics.items()}
@@ -50,6 +62,37 @@ def _read(path: str) -> dict[tuple[str, str], float | None]:
         raise UserError(f"{path} cannot be read: {error.strerror}; correct the path.") from None
     except (ValueError, AttributeError):
         raise UserError(f"{path} is not a results.json of this project.") from None
+
+
+def _rows(columns: list[list[Metrics]], wanted: list[str] | None) -> list[list[str]]:
+    """Return a row for each metric that a run has measured."""
+    runs = [run for column in columns for run in column]
+    keys = [
+        key
+        for key in dict.fromkeys(key for run in runs for key in run)
+        if any(run.get(key) is not None for run in runs)
+    ]
+    names = {metric for _, metric in keys}
+    unknown = [name for name in wanted or () if name not in names]
+    if unknown:
+        raise UserError(
+            f"--metrics: no run has measured {unknown[0]!r}; there are {sorted(names)}."
+        )
+    return [
+        [task, metric, *(_cell([run.get((task, metric)) for run in column]) for column in columns)]
+        for task, metric in keys
+        if (metric in wanted if wanted else not metric.startswith("AP-"))
+    ]
+
+
+def _cell(values: list[float | None]) -> str:
+    """Give mean and interval of the runs that have a value, and how many those are."""
+    measured = [value for value in values if value is not None]
+    if not measured:
+        return ""
+    mean, half = mean_interval(measured)
+    text = f"{mean:.2f} ± {half:.2f}" if len(measured) > 1 else f"{mean:.2f}"
+    return text if len(measured) == len(values) else f"{text} ({len(measured)} of {len(values)})"
 
 
 if __name__ == "__main__":

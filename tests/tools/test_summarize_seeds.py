@@ -9,40 +9,57 @@ TOOL = Path(__file__).parents[2] / "tools/summarize_seeds.py"
 
 @pytest.fixture
 def summarize(tmp_path, capsys):
-    """Write the results of some runs, summarize them, return the table's rows by metric."""
+    """Write the results of runs by folder, summarize them; return status, header, rows, errors."""
     spec = importlib.util.spec_from_file_location("summarize_seeds", TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
-    def run(*results, options=()):
-        paths = [tmp_path / f"{k}.json" for k in range(len(results))]
-        for path, content in zip(paths, results, strict=True):
+    def run(results: dict, *options):
+        paths = [tmp_path / folder / "results.json" for folder in results]
+        for path, content in zip(paths, results.values(), strict=True):
+            path.parent.mkdir()
             path.write_text(content if isinstance(content, str) else json.dumps(content))
         status = module.main([*map(str, paths), *options])
         out, err = capsys.readouterr()
         cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines()]
-        return status, {row[1]: row for row in cells[2:]}, err
+        return status, cells[:1], {row[1]: row for row in cells[2:]}, err
 
     return run
 
 
-def test_table(summarize):
-    runs = [
-        {"bbox": {"AP": 30.0, "nAP": ap, "APs": small, "AP-ring": 1.0}}
-        for ap, small in ((18.0, None), (20.0, 4.0), (22.0, None))
-    ]
-    status, rows, _ = summarize(*runs)
+def runs(name: str, *values: float) -> dict:
+    return {
+        f"{name}_seed{k}": {"bbox": {"AP": 30.0, "nAP": value, "APs": None, "AP-ring": 1.0}}
+        for k, value in enumerate(values)
+    }
+
+
+def test_runs_of_one_experiment_share_a_column(summarize):
+    results = {**runs("2shot", 18, 20, 22), **runs("10shot", 40)}
+    results["2shot_seed1"]["bbox"]["APs"] = 4.0  # measured by one run alone
+    status, header, rows, _ = summarize(results)
     assert status == 0
+    assert header == [["task", "metric", "2shot, 3 runs", "10shot, 1 run"]]
     # 20 ± 4.302653 * 2 / sqrt(3)
-    assert rows["nAP"] == ["bbox", "nAP", "3", "20.00", "4.97"]
-    assert rows["AP"] == ["bbox", "AP", "3", "30.00", "0.00"]
-    assert rows["APs"] == ["bbox", "APs", "1", "4.00", "nan"]  # measured by one run alone
-    assert "AP-ring" not in rows
-    assert "AP-ring" in summarize(*runs, options=["--classes"])[1]
+    assert rows == {
+        "AP": ["bbox", "AP", "30.00 ± 0.00", "30.00"],
+        "nAP": ["bbox", "nAP", "20.00 ± 4.97", "40.00"],
+        "APs": ["bbox", "APs", "4.00 (1 of 3)", ""],
+    }
+
+
+def test_metrics_can_be_chosen(summarize):
+    _, _, rows, _ = summarize(runs("2shot", 18, 20), "--metrics", "AP-ring", "nAP")
+    assert rows.keys() == {"nAP", "AP-ring"}
+
+
+def test_a_metric_that_no_run_has(summarize):
+    status, _, _, error = summarize(runs("2shot", 18), "--metrics", "APs")
+    assert status == 1 and "no run has measured 'APs'; there are AP, AP-ring, nAP." in error
 
 
 @pytest.mark.parametrize("content", ["no json", "[1, 2]", '{"bbox": 3}'])
 def test_mistakes_end_with_one_line(summarize, content):
-    status, _, error = summarize(content)
+    status, _, _, error = summarize({"a": content})
     assert status == 1
-    assert "0.json is not a results.json of this project" in error and error.count("\n") == 1
+    assert "results.json is not a results.json of this project" in error and error.count("\n") == 1
