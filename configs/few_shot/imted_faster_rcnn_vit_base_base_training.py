@@ -9,18 +9,12 @@ from detectron2.config import LazyCall as L
 from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 
-from ..coco.imted_faster_rcnn_vit_base_3x import dataloader, model, optimizer, train
-from ..common.data.custom import dataset
+from ..coco.imted_faster_rcnn_vit_base_3x import model, optimizer, train
+from ..common.data.coco_json import dataloader, dataset
 from ..common.schedule import ITERATIONS_PER_EPOCH
 
-dataset.update(
-    train_json="datasets/coco_few_shot/base_train.json",
-    train_images="datasets/coco/train2017",
-    val_json="datasets/coco_few_shot/base_val.json",
-    val_images="datasets/coco/val2017",
-)
-dataloader.train.dataset.names = "custom_train"
-dataloader.test.dataset.names = "custom_val"
+dataset.train_json = "datasets/coco_few_shot/base_train.json"
+dataset.val_json = "datasets/coco_few_shot/base_val.json"
 
 # Epochs of the whole of COCO: images without a base class are left out, so these are a few more.
 lr_multiplier = L(WarmupParamScheduler)(

@@ -1,10 +1,10 @@
 """imTED Faster R-CNN, ViT-B: fine-tuning at 10 shots on all 80 classes, 108 epochs.
 
 23.0 box AP on the novel classes at 10 shots and 30.4 at 30 in the authors' table, from their own
-choice of instances. Weights come from tools/extend_classes.py. Other shots and seeds:
+choice of instances. Weights come from tools/extend_classes.py. K shots take 540 K iterations:
 
 python train_net.py --config-file configs/few_shot/imted_faster_rcnn_vit_base_fine_tuning.py \
-    dataset.train_json=datasets/coco_few_shot/30shot_seed1.json train.max_iter=16200
+    few_shot.shots=30 few_shot.seed=1 train.max_iter=16200
 """
 
 from detectron2.config import LazyCall as L
@@ -12,12 +12,16 @@ from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 
 from imted.data.few_shot import COCO_NOVEL
-from imted.evaluation.few_shot import FewShotEvaluator
+from imted.evaluation import FewShotEvaluator
 
-from .imted_faster_rcnn_vit_base_base_training import dataloader, dataset, model, optimizer, train
+from ..coco.imted_faster_rcnn_vit_base_3x import model, optimizer, train
+from ..common.data.coco_json import dataloader, dataset
 
-dataset.train_json = "datasets/coco_few_shot/10shot_seed0.json"
-dataset.val_json = "datasets/coco/annotations/instances_val2017.json"
+few_shot = dict(
+    shots=10,  # instances of each class
+    seed=0,  # of their choice
+)
+dataset.train_json = "datasets/coco_few_shot/${few_shot.shots}shot_seed${few_shot.seed}.json"
 
 dataloader.evaluator = L(FewShotEvaluator)(
     dataset_name="${..test.dataset.names}",
@@ -32,7 +36,7 @@ optimizer.params.layer_decay = 0.8
 optimizer.params.decay_decoder = True
 
 # K shots are at most 80 K images, 16 an iteration: 108 epochs are at most 540 K iterations.
-train.max_iter = 540 * 10
+train.max_iter = 540 * few_shot["shots"]
 lr_multiplier = L(WarmupParamScheduler)(
     scheduler=L(MultiStepParamScheduler)(
         values=[1.0, 0.1, 0.01], milestones=[81, 99], num_updates=108
@@ -43,4 +47,4 @@ lr_multiplier = L(WarmupParamScheduler)(
 train.eval_period = train.checkpointer.period = train.max_iter // 18  # 6 epochs
 train.best_metric = "bbox/nAP"
 train.init_checkpoint = "output/few_shot/extended.pth"
-train.output_dir = "output/few_shot/fine_tuning"
+train.output_dir = "output/few_shot/${few_shot.shots}shot_seed${few_shot.seed}"

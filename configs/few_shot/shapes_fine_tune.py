@@ -1,7 +1,6 @@
 """Fine-tuning on a laptop: ten instances of each of the six synthetic shapes, two of them novel.
 
-Other shots and seeds: dataset.train_json=datasets/shapes_few_shot/30shot_seed1.json. Weights come
-from the base training:
+Weights come from the base training:
 
 python tools/extend_classes.py output/few_shot/shapes_base/model_final.pth \
     output/few_shot/shapes_extended.pth --base-json datasets/shapes_few_shot/base_train.json \
@@ -10,11 +9,15 @@ python tools/extend_classes.py output/few_shot/shapes_base/model_final.pth \
 
 from detectron2.config import LazyCall as L
 
-from imted.evaluation.few_shot import FewShotEvaluator
+from imted.evaluation import FewShotEvaluator
 
 from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
 
-dataset.train_json = "datasets/shapes_few_shot/10shot_seed0.json"
+few_shot = dict(
+    shots=10,  # instances of each class
+    seed=0,  # of their choice
+)
+dataset.train_json = "datasets/shapes_few_shot/${few_shot.shots}shot_seed${few_shot.seed}.json"
 dataloader.evaluator = L(FewShotEvaluator)(
     dataset_name="${..test.dataset.names}",
     novel_classes=["ring", "cross"],
@@ -27,4 +30,4 @@ train.frozen = ["backbone.net"]
 train.max_iter = 300
 train.best_metric = "bbox/nAP"
 train.init_checkpoint = "output/few_shot/shapes_extended.pth"
-train.output_dir = "output/few_shot/shapes_fine_tune"
+train.output_dir = "output/few_shot/shapes_${few_shot.shots}shot_seed${few_shot.seed}"

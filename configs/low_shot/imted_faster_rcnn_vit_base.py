@@ -1,24 +1,22 @@
-"""imTED Faster R-CNN, ViT-B, on 10 % of COCO's images.
+"""imTED Faster R-CNN, ViT-B, on 1, 2, 5 or 10 % of COCO's images.
 
 We could not find the paper's schedule for this experiment. This one has the iterations of 36
-epochs of the 10 %, whatever the percentage. The json files are those of
-datasets/prepare_low_shot.py; other percentages and seeds:
-dataset.train_json=datasets/coco_low_shot/1percent_seed1.json.
+epochs of 10 %, whatever the percentage. The json files are those of datasets/prepare_low_shot.py:
+
+python train_net.py --config-file configs/low_shot/imted_faster_rcnn_vit_base.py \
+    low_shot.percent=1 low_shot.seed=2
 """
 
-from ..coco.imted_faster_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
-from ..common.data.custom import dataset
+from ..coco.imted_faster_rcnn_vit_base_3x import lr_multiplier, model, optimizer, train
+from ..common.data.coco_json import dataloader, dataset
 from ..common.schedule import ITERATIONS_PER_EPOCH
 
-dataset.update(
-    train_json="datasets/coco_low_shot/10percent_seed0.json",
-    train_images="datasets/coco/train2017",
-    val_json="datasets/coco/annotations/instances_val2017.json",
-    val_images="datasets/coco/val2017",
+low_shot = dict(
+    percent=10,  # of the images
+    seed=0,  # of their choice
 )
-dataloader.train.dataset.names = "custom_train"
-dataloader.test.dataset.names = "custom_val"
+dataset.train_json = "datasets/coco_low_shot/${low_shot.percent}percent_seed${low_shot.seed}.json"
 
 train.max_iter = 36 * ITERATIONS_PER_EPOCH // 10
 lr_multiplier.warmup_length = 500 / train.max_iter
-train.output_dir = "output/low_shot/imted_faster_rcnn_vit_base"
+train.output_dir = "output/low_shot/${low_shot.percent}percent_seed${low_shot.seed}"

@@ -6,5 +6,9 @@ python datasets/prepare_low_shot.py --json datasets/shapes/train.json \
 
 from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
 
-dataset.train_json = "datasets/shapes_low_shot/10percent_seed0.json"
-train.output_dir = "output/low_shot/shapes"
+low_shot = dict(
+    percent=10,  # of the images
+    seed=0,  # of their choice
+)
+dataset.train_json = "datasets/shapes_low_shot/${low_shot.percent}percent_seed${low_shot.seed}.json"
+train.output_dir = "output/low_shot/shapes_${low_shot.percent}percent_seed${low_shot.seed}"
