@@ -76,7 +76,7 @@ def _rows(columns: list[list[Metrics]], wanted: list[str] | None) -> list[list[s
     unknown = [name for name in wanted or () if name not in names]
     if unknown:
         raise UserError(
-            f"--metrics: no run has measured {unknown[0]!r}; there are {sorted(names)}."
+            f"--metrics: no run has measured {unknown[0]!r}; there are {', '.join(sorted(names))}."
         )
     return [
         [task, metric, *(_cell([run.get((task, metric)) for run in column]) for column in columns)]
