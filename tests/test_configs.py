@@ -21,7 +21,7 @@ from imted.modeling import PublishedPyramid
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
-VITDET = "baselines/mask_rcnn_vitdet_base_3x.py"
+VITDET = "baselines/mask_rcnn_vitdet_{}_3x.py"
 MASK_SETTINGS = ("mask_in_features", "mask_pooler", "mask_head")
 
 
@@ -173,7 +173,7 @@ def test_recipe_of_the_coco_configs(kind, size, drop_path):
         assert cfg.train.init_checkpoint.endswith(f"mae_pretrain_vit_{size}_full.pth")
 
 
-@pytest.mark.parametrize("name", ["coco/imted_mask_rcnn_vit_base_3x.py", VITDET])
+@pytest.mark.parametrize("name", ["coco/imted_mask_rcnn_vit_base_3x.py", VITDET.format("base")])
 def test_polygons_are_cropped_with_their_image(name, tmp_path):
     pytest.importorskip("shapely")
     path = str(tmp_path / "black.png")
@@ -197,7 +197,7 @@ def test_baselines_differ_from_imted_where_they_should(name):
     cfg = load(name)
     imted = load(f"coco/imted_{Path(name).name.replace('vitdet', 'vit')}")
     found = differences(resolved(imted), resolved(cfg)) - {"dataloader.evaluator.output_dir"}
-    if name != VITDET:
+    if "vitdet" not in name:
         assert found == {"model.roi_heads.rung", "train.output_dir"}
         return
     found = {key for key in found if not key.startswith("model.")}
@@ -209,13 +209,30 @@ def test_baselines_differ_from_imted_where_they_should(name):
         "optimizer.params.weight_decay",
         "optimizer.params.layer_decay",
     }
-    assert (cfg.optimizer.weight_decay, cfg.optimizer.params.layer_decay) == (0.1, 0.7)
-    assert cfg.model.backbone.net.drop_path_rate == 0.1
 
 
-def test_vitdet_baseline_is_the_model_zoos():
-    cfg = load(VITDET)
+# As in projects/ViTDet of Detectron2, which has no ViT-S.
+@pytest.mark.parametrize(
+    ("size", "global_blocks", "drop_path", "layer_decay"),
+    [
+        ("small", (2, 5, 8, 11), 0.1, 0.7),
+        ("base", (2, 5, 8, 11), 0.1, 0.7),
+        ("large", (5, 11, 17, 23), 0.4, 0.8),
+    ],
+)
+def test_vitdet_baselines_are_detectron2s(size, global_blocks, drop_path, layer_decay):
+    cfg = load(VITDET.format(size))
+    encoder = cfg.model.backbone.net
+    windows = set(encoder.window_block_indexes)
+    assert windows == set(range(encoder.depth)) - set(global_blocks)
+    assert (encoder.drop_path_rate, cfg.optimizer.weight_decay) == (drop_path, 0.1)
+    assert cfg.optimizer.params.layer_decay == layer_decay
+
     theirs = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
+    imted = load(f"coco/imted_mask_rcnn_vit_{size}_3x.py").model.backbone.net
+    for key in ("embed_dim", "depth", "num_heads"):
+        theirs.backbone.net[key] = imted[key]
+    theirs.backbone.net.window_block_indexes = sorted(windows)
     with torch.device("meta"), mock.patch("torch.linspace", partial(torch.linspace, device="cpu")):
         assert shapes(build(cfg)) == shapes(instantiate(theirs))
 
