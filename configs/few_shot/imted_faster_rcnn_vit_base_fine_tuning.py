@@ -4,30 +4,19 @@
 choice of instances. Weights come from tools/extend_classes.py. K shots take 540 K iterations:
 
 python train_net.py --config-file configs/few_shot/imted_faster_rcnn_vit_base_fine_tuning.py \
-    few_shot.shots=30 few_shot.seed=1 train.max_iter=16200
+    few_shot.shots=30 few_shot.seed=1 train.max_iter=16200 train.eval_period=900
 """
 
 from detectron2.config import LazyCall as L
 from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 
-from imted.data.few_shot import COCO_NOVEL
-from imted.evaluation import FewShotEvaluator
-
 from ..coco.imted_faster_rcnn_vit_base_3x import model, optimizer, train
 from ..common.data.coco_json import dataloader, dataset
+from ..common.data.few_shot import evaluator, few_shot
 
-few_shot = dict(
-    shots=10,  # instances of each class
-    seed=0,  # of their choice
-)
 dataset.train_json = "datasets/coco_few_shot/${few_shot.shots}shot_seed${few_shot.seed}.json"
-
-dataloader.evaluator = L(FewShotEvaluator)(
-    dataset_name="${..test.dataset.names}",
-    novel_classes=COCO_NOVEL,
-    output_dir="${train.output_dir}/inference",
-)
+dataloader.evaluator = evaluator
 
 # Encoder and upsamplings; the pyramid's other convolutions, RPN, modulator and head train.
 train.frozen = ["backbone.net"]
@@ -36,7 +25,7 @@ optimizer.params.layer_decay = 0.8
 optimizer.params.decay_decoder = True
 
 # K shots are at most 80 K images, 16 an iteration: 108 epochs are at most 540 K iterations.
-train.max_iter = 540 * few_shot["shots"]
+train.max_iter = 540 * few_shot.shots
 lr_multiplier = L(WarmupParamScheduler)(
     scheduler=L(MultiStepParamScheduler)(
         values=[1.0, 0.1, 0.01], milestones=[81, 99], num_updates=108

@@ -7,22 +7,13 @@ python tools/extend_classes.py output/few_shot/shapes_base/model_final.pth \
     --json datasets/shapes_few_shot/10shot_seed0.json
 """
 
-from detectron2.config import LazyCall as L
-
-from imted.evaluation import FewShotEvaluator
-
+from ..common.data.few_shot import evaluator, few_shot
 from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
 
-few_shot = dict(
-    shots=10,  # instances of each class
-    seed=0,  # of their choice
-)
 dataset.train_json = "datasets/shapes_few_shot/${few_shot.shots}shot_seed${few_shot.seed}.json"
-dataloader.evaluator = L(FewShotEvaluator)(
-    dataset_name="${..test.dataset.names}",
-    novel_classes=["ring", "cross"],
-    output_dir="${train.output_dir}/inference",
-)
+evaluator.novel_classes = ["ring", "cross"]
+dataloader.evaluator = evaluator
+
 optimizer.lr = 5e-4
 optimizer.params.layer_decay = 0.8
 optimizer.params.decay_decoder = True
