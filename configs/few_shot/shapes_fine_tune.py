@@ -14,11 +14,11 @@ dataset.train_json = "datasets/shapes_few_shot/${few_shot.shots}shot_seed${few_s
 evaluator.novel_classes = ["ring", "cross"]
 dataloader.evaluator = evaluator
 
-optimizer.lr = 5e-4
+optimizer.lr = 2e-3
 optimizer.params.layer_decay = 0.8
 optimizer.params.decay_decoder = True
 train.frozen = ["backbone.net"]
-train.max_iter = 300
+train.max_iter = 400
 train.best_metric = "bbox/nAP"
 train.init_checkpoint = "output/few_shot/shapes_extended.pth"
 train.output_dir = "output/few_shot/shapes_${few_shot.shots}shot_seed${few_shot.seed}"
