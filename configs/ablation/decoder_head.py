@@ -4,13 +4,7 @@ The last rung, imTED itself (44.0 in the paper), is configs/coco/imted_faster_rc
 The paper's schedule for its ladder is not published; all rungs here train as that config does.
 """
 
-from ..coco.imted_faster_rcnn_vit_base_3x import (
-    dataloader,
-    lr_multiplier,
-    model,
-    optimizer,
-    train,
-)
+from ..coco.imted_faster_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
 
 model.roi_heads.rung = "decoder_head"
 train.output_dir = "output/ablation/decoder_head"
