@@ -20,7 +20,7 @@ classes
 The same command gives the same files, in a folder that must be empty.
 
 example
-  python datasets/prepare_single_object.py     # what configs/single_object/shapes.py trains on
+  python datasets/prepare_single_object.py --class-colours  # for configs/single_object/shapes.py
 """
 
 

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     columns = defaultdict(list)
     try:
-        for path in args.results:
+        for path in sorted(args.results, key=_natural):
             columns[_experiment(path)].append(_read(path))
         rows = _rows(list(columns.values()), args.metrics)
     except UserError as error:
@@ -46,6 +46,11 @@ def main(argv: list[str] | None = None) -> int:
     headers = ["task", "metric", *headers]
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
     return 0
+
+
+def _natural(path: str) -> list[str | int]:
+    """Return what to sort by: 5shot comes before 10shot."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", path)]
 
 
 def _experiment(path: str) -> str:

@@ -1,6 +1,6 @@
 """Single-object localisation on a laptop: the tiny MAE, images of one synthetic shape each.
 
-python datasets/prepare_single_object.py
+python datasets/prepare_single_object.py --class-colours
 python train_net.py --config-file configs/single_object/shapes.py model.variant=random_decoder
 """
 

@@ -35,7 +35,7 @@ def runs(name: str, *values: float) -> dict:
 
 
 def test_runs_of_one_experiment_share_a_column(summarize):
-    results = {**runs("2shot", 18, 20, 22), **runs("10shot", 40)}
+    results = {**runs("10shot", 40), **runs("2shot", 18, 20, 22)}
     results["2shot_seed1"]["bbox"]["APs"] = 4.0  # measured by one run alone
     status, header, rows, _ = summarize(results)
     assert status == 0
