@@ -276,6 +276,23 @@ def test_released_configs_have_their_authors_choices(name):
     assert ("dataset" in cfg) == ("few_shot" in name)
 
 
+@pytest.mark.parametrize(
+    ("name", "group", "key", "file"),
+    [
+        ("few_shot/imted_faster_rcnn_vit_base_fine_tuning.py", "few_shot", "shots", "30shot_seed4"),
+        ("few_shot/shapes_fine_tune.py", "few_shot", "shots", "30shot_seed4"),
+        ("low_shot/imted_faster_rcnn_vit_base.py", "low_shot", "percent", "30percent_seed4"),
+        ("low_shot/shapes.py", "low_shot", "percent", "30percent_seed4"),
+    ],
+)
+def test_two_keys_choose_the_json_and_the_output(name, group, key, file):
+    cfg = load(name)
+    default = cfg.train.output_dir
+    cfg[group].update({key: 30, "seed": 4})
+    assert cfg.dataset.train_json.endswith(f"/{file}.json")
+    assert cfg.train.output_dir.endswith(file) and cfg.train.output_dir != default
+
+
 def test_recipe_of_the_few_shot_configs():
     base = load("few_shot/imted_faster_rcnn_vit_base_base_training.py")
     fine = load("few_shot/imted_faster_rcnn_vit_base_fine_tuning.py")
