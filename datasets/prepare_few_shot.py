@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imted.data.check import read_coco
 from imted.data.few_shot import COCO_NOVEL, base_part, choose_shots, read_fsdet_shots
-from imted.data.subsets import write_coco
+from imted.data.json_file import write_json
 from imted.errors import UserError
 
 EPILOG = """\
@@ -82,7 +82,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def _write(content: dict, path: Path) -> None:
-    write_coco(content, path)
+    write_json(content, path)
     counts = f"{len(content['images'])} images, {len(content['annotations'])} annotations"
     print(f"{path}: {len(content['categories'])} classes, {counts}")
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from imted.data.check import read_coco
+from imted.data.json_file import write_json
 from imted.data.low_shot import choose_images
-from imted.data.subsets import write_coco
 from imted.errors import UserError
 
 EPILOG = """\
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             for percent in arguments.percent:
                 chosen = choose_images(content, percent, seed, arguments.json)
                 path = arguments.output / f"{percent:g}percent_seed{seed}.json"
-                write_coco(chosen, path)
+                write_json(chosen, path)
                 counts = f"{len(chosen['images'])} images, {len(chosen['annotations'])} annotations"
                 print(f"{path}: {counts}")
     except (UserError, OSError) as error:

@@ -2,11 +2,11 @@
 """Make the lists of occluded and of separated objects whose recall configs/occlusion reports."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from imted.data.check import read_coco
+from imted.data.json_file import write_json
 from imted.data.occluded_coco import read_published_list
 from imted.data.occlusion import LISTS, add_ratios, derive_lists, write_list
 from imted.errors import UserError
@@ -67,8 +67,7 @@ def main() -> None:
             raise UserError(f"{arguments.json} lacks {error}, or an entry with that id.") from None
         if estimates:
             path = arguments.output / "annotations.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(content), encoding="utf-8")
+            write_json(content, path)
             print(f"{path}: {estimates} occlusion ratios are estimates")
     for name, objects in lists.items():
         path = arguments.output / f"{name}.json"

@@ -29,6 +29,7 @@ from detectron2.utils.file_io import PathManager
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from imted.data.json_file import write_json
 from imted.errors import UserError
 
 LISTS = ("occluded", "separated")
@@ -168,8 +169,7 @@ def write_list(path: Path, objects: Sequence[OccludedObject], source: str) -> No
         source: what it was made from; the json's "source".
     """
     content = {"source": source, "objects": [asdict(item) for item in objects]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
+    write_json(content, path)
 
 
 def read_list(path: str) -> list[OccludedObject]:

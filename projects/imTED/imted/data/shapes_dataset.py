@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from imted.data.json_file import write_json
 from imted.data.shapes import CLASS_NAMES, Instance, Scene, ShapesOptions, render_scene
 from imted.errors import UserError
 
@@ -87,9 +87,7 @@ def write_split(
             for number, name in enumerate(CLASS_NAMES, 1)
         ],
     }
-    partial_file = annotations.with_suffix(".json.partial")
-    partial_file.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(partial_file, annotations)
+    write_json(content, annotations)
     return annotations
 
 

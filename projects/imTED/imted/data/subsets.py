@@ -1,10 +1,7 @@
-"""Parts of a COCO-format data set: chosen by seed, written as a json of their own."""
+"""Parts of a COCO-format data set, chosen by seed."""
 
 import hashlib
-import json
-import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 
@@ -43,11 +40,3 @@ def select(
         "annotations": annotations,
         "categories": content["categories"],
     }
-
-
-def write_coco(content: dict[str, Any], path: Path) -> None:
-    """Write a data set as json, whole or not at all; make its folder if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(partial, path)
