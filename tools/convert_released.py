@@ -28,11 +28,11 @@ def main(argv: list[str] | None = None) -> int:
         report = load_checkpoint(model, args.checkpoint)
         if report.fresh or all(name == key for name, key in report.loaded.items()):
             raise UserError(f"{args.checkpoint} is not in the layout of the released detectors.")
+        save_state_dict(model.state_dict(), args.output)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(report.table())
-    save_state_dict(model.state_dict(), args.output)
     print(f"The weights are in {args.output}")
     return 0
 

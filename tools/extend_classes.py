@@ -33,10 +33,10 @@ def main(argv: list[str] | None = None) -> int:
         weights = read_state_dict(args.checkpoint)
         base, classes = _class_names(args.base_json), _class_names(args.json)
         weights = extend_classes(weights, base, classes, args.checkpoint, args.new_boxes, args.seed)
+        save_state_dict(weights, args.output)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    save_state_dict(weights, args.output)
     new = [name for name in classes if name not in base]
     print(f"Kept: {len(base)} classes and the background. New: {', '.join(new) or 'none'}.")
     if args.new_boxes:

@@ -8,7 +8,7 @@ import torch
 from iopath.common.file_io import PathHandler, PathManagerFactory
 from safetensors.torch import save_file
 
-from imted.checkpoint import read_state_dict
+from imted.checkpoint import read_state_dict, save_state_dict
 from imted.errors import UserError
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2, dtype=torch.float16)}
@@ -139,6 +139,15 @@ def test_code_in_a_file_is_not_executed(tmp_path, write):
     else:
         torch.load(path, weights_only=False)
     assert marker.exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_file_that_cannot_be_written(tmp_path, suffix):
+    (tmp_path / "file").write_text("in the place of a folder")
+    with pytest.raises(UserError, match=rf"file/weights{suffix} can't be written"):
+        save_state_dict({"w": torch.zeros(1)}, str(tmp_path / "file" / f"weights{suffix}"))
+    save_state_dict({"w": torch.ones(1)}, str(tmp_path / "new" / f"weights{suffix}"))
+    assert read_state_dict(str(tmp_path / "new" / f"weights{suffix}"))["w"] == 1
 
 
 @pytest.mark.parametrize("name", ["mae.safetensors", "mae.pth"])

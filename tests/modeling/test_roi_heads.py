@@ -4,6 +4,7 @@ from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
+from imted.errors import UserError
 from imted.modeling import RUNGS, DecoderBoxHead, ModulatedPooler
 
 PYRAMID = ["p2", "p3", "p4", "p5"]
@@ -82,7 +83,7 @@ def test_the_ladder_has_no_other_rung():
 
 
 def test_unknown_rung(small_detector_config, small_detector):
-    with pytest.raises(Exception, match=r"rung='integrale' is not one of 'baseline'.*'control'"):
+    with pytest.raises(UserError, match=r"rung='integrale' is not one of 'baseline'.*'control'"):
         small_detector("integrale")
 
 

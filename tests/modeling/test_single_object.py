@@ -6,6 +6,7 @@ from detectron2.structures import Boxes, Instances
 from torch.nn.functional import layer_norm
 from torchvision.ops import generalized_box_iou
 
+from imted.errors import UserError
 from imted.modeling import MAEEncoder, SingleObjectLocalizer
 
 VARIANTS = ("encoder", "random_decoder", "pretrained_decoder")
@@ -112,5 +113,5 @@ def test_prediction_is_one_box_in_pixels_of_the_original_image(build, batch):
 
 
 def test_unknown_variant_is_named(build):
-    with pytest.raises(ValueError, match=r"model.variant='decoder' is not one of 'encoder'"):
+    with pytest.raises(UserError, match=r"model.variant='decoder' is not one of 'encoder'"):
         build("decoder")

@@ -79,10 +79,18 @@ def save_state_dict(weights: Mapping[str, torch.Tensor], path: str) -> None:
     Args:
         weights: Tensors by name.
         path: Where to; ``.safetensors`` is written as such, anything else as
-            ``{"model": state_dict}`` by torch.
+            ``{"model": state_dict}`` by torch. Its folder is made if need be.
+
+    Raises:
+        UserError: The file can't be written.
     """
     weights = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-    if path.endswith(".safetensors"):
-        save_file(weights, path)
-    else:
-        torch.save({"model": weights}, path)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if path.endswith(".safetensors"):
+            save_file(weights, path)
+        else:
+            with open(path, "wb") as file:
+                torch.save({"model": weights}, file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} can't be written ({error}); name another file.") from None

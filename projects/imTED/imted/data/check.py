@@ -119,7 +119,10 @@ def read_coco(json_file: str) -> dict[str, Any]:
         UserError: there is no such file, or it lacks one of COCO's lists.
     """
     if not PathManager.isfile(json_file):
-        raise UserError(f"{json_file}: there is no such annotation file.")
+        raise UserError(
+            f"{json_file}: there is no such annotation file; correct the path, or make "
+            "the file (datasets/README.md)."
+        )
     try:
         with PathManager.open(json_file) as file:
             content = json.load(file)

@@ -10,6 +10,8 @@ from detectron2.modeling import Backbone
 from timm.layers import PatchEmbed
 from torch import nn
 
+from imted.errors import UserError
+
 from .positions import resize_position_embedding, sincos_position_embedding
 from .transformer_blocks import TransformerBlocks, init_transformer_weights
 
@@ -53,11 +55,11 @@ class MAEEncoder(Backbone):
                 block 12 as "block12".
 
         Raises:
-            ValueError: If the encoder has no such block.
+            UserError: If the encoder has no such block.
         """
         super().__init__()
         if not all(1 <= number <= depth for number in early_blocks):
-            raise ValueError(
+            raise UserError(
                 f"model.backbone.net.early_blocks={list(early_blocks)} must lie in 1 to {depth}."
             )
         self.patch_embed = PatchEmbed(

@@ -8,6 +8,8 @@ from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead, StandardROIHeads
 from torch import nn
 
+from imted.errors import UserError
+
 from .decoder import DecoderBoxHead
 from .migration import DECODER, ENCODER, Migration
 from .modulated_pooler import ModulatedPooler
@@ -78,10 +80,10 @@ class ImTEDROIHeads(StandardROIHeads):
             **kwargs: See Detectron2's ``StandardROIHeads``.
 
         Raises:
-            ValueError: If `rung` is not a key of :data:`RUNGS`.
+            UserError: If `rung` is not a key of :data:`RUNGS`.
         """
         if rung not in RUNGS:
-            raise ValueError(
+            raise UserError(
                 f"model.roi_heads.rung={rung!r} is not one of {', '.join(map(repr, RUNGS))}."
             )
         spec = RUNGS[rung]

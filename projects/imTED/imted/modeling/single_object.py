@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy, l1_loss
 from torchvision.ops import box_convert
 
+from imted.errors import UserError
+
 from .decoder import DecoderBoxHead
 from .encoder import MAEEncoder
 from .migration import DECODER, ENCODER, Migration
@@ -81,11 +83,11 @@ class SingleObjectLocalizer(nn.Module):
             giou_weight: Of the GIoU loss.
 
         Raises:
-            ValueError: If `variant` is not a key of :data:`VARIANTS`.
+            UserError: If `variant` is not a key of :data:`VARIANTS`.
         """
         super().__init__()
         if variant not in VARIANTS:
-            raise ValueError(
+            raise UserError(
                 f"model.variant={variant!r} is not one of {', '.join(map(repr, VARIANTS))}."
             )
         # Named as in the detectors: layer decay, train.frozen and migration find it there.
