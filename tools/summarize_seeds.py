@@ -42,8 +42,11 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    headers = [f"{name}, {len(runs)} run{'s'[: len(runs) > 1]}" for name, runs in columns.items()]
-    headers = ["task", "metric", *headers]
+    names = [Path(folder).name for folder in columns]
+    names = names if len(set(names)) == len(names) else list(columns)
+    headers = ["task", "metric"]
+    for name, runs in zip(names, columns.values(), strict=True):
+        headers.append(f"{name}, {len(runs)} run{'s'[: len(runs) > 1]}")
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
     return 0
 
@@ -54,8 +57,8 @@ def _natural(path: str) -> list[str | int]:
 
 
 def _experiment(path: str) -> str:
-    """Name what a run's folder has in common with those of other seeds."""
-    return re.sub(r"_?seed\d+", "", Path(path).resolve().parent.name) or "all"
+    """Return what a run's folder has in common with those of other seeds."""
+    return re.sub(r"_?seed\d+", "", str(Path(path).resolve().parent))
 
 
 def _read(path: str) -> Metrics:

@@ -17,7 +17,7 @@ def summarize(tmp_path, capsys):
     def run(results: dict, *options):
         paths = [tmp_path / folder / "results.json" for folder in results]
         for path, content in zip(paths, results.values(), strict=True):
-            path.parent.mkdir()
+            path.parent.mkdir(parents=True)
             path.write_text(content if isinstance(content, str) else json.dumps(content))
         status = module.main([*map(str, paths), *options])
         out, err = capsys.readouterr()
@@ -46,6 +46,19 @@ def test_runs_of_one_experiment_share_a_column(summarize):
         "nAP": ["bbox", "nAP", "20.00 ± 4.97", "40.00"],
         "APs": ["bbox", "APs", "4.00 (1 of 3)", ""],
     }
+
+
+def test_runs_of_other_folders_are_other_experiments(summarize, tmp_path):
+    _, header, rows, _ = summarize({**runs("imted/2shot", 18, 20), **runs("control/2shot", 10)})
+    assert header[0][2:] == [f"{tmp_path}/control/2shot, 1 run", f"{tmp_path}/imted/2shot, 2 runs"]
+    assert rows["nAP"][2] == "10.00" and rows["nAP"][3].startswith("19.00 ± ")
+
+
+def test_folders_that_name_the_seed_alone(summarize):
+    _, header, rows, _ = summarize(
+        {"mine/" + name[1:]: run for name, run in runs("", 8, 10).items()}
+    )
+    assert header[0][2:] == ["mine, 2 runs"] and rows["nAP"][2].startswith("9.00 ± ")
 
 
 def test_metrics_can_be_chosen(summarize):
