@@ -34,7 +34,8 @@ def do_train(cfg: DictConfig, resume: bool = False):
             that has reached `train.max_iter` is only evaluated.
     """
     if cfg.dataloader.get("test") is not None:
-        build_test(cfg)  # a mistake in it shows now, not at the first evaluation
+        # A mistake in it shows now, not at the first evaluation. Not kept: annotations are large.
+        build_test(cfg)
     model = instantiate(cfg.model).to(train_device(cfg))
     freeze(model, cfg.train.frozen)
     trainer = _build_trainer(cfg, model)
