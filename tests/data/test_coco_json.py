@@ -233,12 +233,13 @@ def test_perfect_predictions_score_100_whatever_the_ids(folder, ids):
 
 
 SCRIPT = """
-import json, sys, torch
+import json, sys
 from detectron2.data import MetadataCatalog
 from detectron2.engine import launch
 from detectron2.utils import comm
 from omegaconf import OmegaConf
 from imted.data import check, coco_json
+from imted.engine.launcher import leave_process_group
 from imted.errors import UserError
 
 
@@ -257,9 +258,7 @@ def main(configs, output):
         coco_json.check_dataset = coco_json.write_repaired = None
     with open(f"{output}.{comm.get_rank()}", "w") as file:
         json.dump([fit(config) for config in configs], file)
-    # Neither leaves while the other may still be reading from it.
-    comm.synchronize()
-    torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Two processes on a CPU, as --num-gpus 2 and under torchrun, against one."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,22 @@ PLAIN = (
     "dataloader.train.total_batch_size=4",
     "train.eval_period=0",
 )
+
+
+# train_net.py, whose processes write down which threads they have left when Python shuts down.
+THREADS_AT_EXIT = """
+import atexit, os, sys
+from pathlib import Path
+from imted.engine.launcher import main
+
+def write():
+    names = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+    Path(__file__).with_name(f"threads.{os.getpid()}").write_text(" ".join(names))
+
+atexit.register(write)
+if __name__ == "__main__":
+    sys.exit(main())
+"""
 
 
 def trained(folder):
@@ -75,6 +92,22 @@ def test_frozen_parts_stay_as_they_are_in_two_processes(one_process, shell, toy_
     two = trained(tmp_path / "two")
     assert two[0]["norm.running_var"].tolist() == [1, 1, 1, 1]
     assert_same(two, one_process(*options))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of threads")
+@pytest.mark.parametrize("launched_by", ["num_gpus", "torchrun"])
+def test_no_thread_of_the_process_group_is_left_at_exit(shell, toy_config, tmp_path, launched_by):
+    # One that is left may abort a run that has ended well.
+    script = tmp_path / "script.py"
+    script.write_text(THREADS_AT_EXIT)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, script)
+    start = {"num_gpus": (script, "--num-gpus", 2), "torchrun": torchrun}[launched_by]
+    options = (*PLAIN, "train.max_iter=1", "train.accumulation_steps=1")
+    process = shell(*start, "--config-file", toy_config, *options, f"train.output_dir={tmp_path}")
+    assert process.returncode == 0, process.stderr
+    threads = [file.read_text() for file in tmp_path.glob("threads.*")]
+    assert len(threads) == (3 if launched_by == "num_gpus" else 2)  # with the one that started them
+    assert "gloo" not in " ".join(threads)
 
 
 def test_mistake_in_started_processes_ends_with_one_line(shell, toy_config, tmp_path):

@@ -1,6 +1,7 @@
 """The command line behind train_net.py: one process or many, here or under torchrun."""
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -121,6 +122,8 @@ def _run_reporting_mistakes(args: argparse.Namespace, report: Callable[[str], No
     except UserError as error:
         report(str(error))
         sys.exit(1)
+    finally:
+        leave_process_group()
 
 
 def _join(args: argparse.Namespace, device: torch.device):
@@ -135,4 +138,19 @@ def _join(args: argparse.Namespace, device: torch.device):
         comm.create_local_process_group(int(os.environ.get("LOCAL_WORLD_SIZE", args.num_gpus)))
         run(args)
     finally:
+        leave_process_group()
+
+
+def leave_process_group():
+    """Leave the process group, where there is one, and end its threads.
+
+    A thread of gloo may let go of its last tensor only after the collective is over. Where Python
+    is shutting down by then, the process aborts ("terminate called without an active exception").
+    Destroying the group joins its threads, but only once nothing refers to it any more.
+    """
+    if dist.is_initialized():
+        # Detectron2 refers to its groups, and so does a model in the trainer's reference cycles.
+        comm._get_global_gloo_group.cache_clear()
+        comm._LOCAL_PROCESS_GROUP = None
+        gc.collect()
         dist.destroy_process_group()
