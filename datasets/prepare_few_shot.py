@@ -8,7 +8,7 @@ from pathlib import Path
 from imted.data.check import read_coco
 from imted.data.few_shot import COCO_NOVEL, base_part, choose_shots, read_fsdet_shots
 from imted.data.json_file import write_json
-from imted.errors import UserError
+from imted.errors import UserError, exit_status
 
 EPILOG = """\
 what it writes
@@ -49,17 +49,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    try:
-        _prepare(parse_arguments(argv))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _prepare(arguments: argparse.Namespace) -> None:
+@exit_status
+def main(argv: list[str] | None = None) -> None:
+    """Write what was asked for, and say how much of it there is."""
+    arguments = parse_arguments(argv)
     fsdet = arguments.fsdet
     if (fsdet is None) == (arguments.json is None):
         raise UserError("Give either --json or --fsdet.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from imted.data.check import read_coco
 from imted.data.json_file import write_json
 from imted.data.low_shot import choose_images
-from imted.errors import UserError
+from imted.errors import exit_status
 
 EPILOG = """\
 what it writes
@@ -40,22 +40,18 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
+@exit_status
+def main(argv: list[str] | None = None) -> None:
+    """Write a json for each percentage and seed, and say how much is in it."""
     arguments = parse_arguments(argv)
-    try:
-        content = read_coco(arguments.json)
-        for seed in arguments.seeds:
-            for percent in arguments.percent:
-                chosen = choose_images(content, percent, seed, arguments.json)
-                path = arguments.output / f"{percent:g}percent_seed{seed}.json"
-                write_json(chosen, path)
-                counts = f"{len(chosen['images'])} images, {len(chosen['annotations'])} annotations"
-                print(f"{path}: {counts}")
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    content = read_coco(arguments.json)
+    for seed in arguments.seeds:
+        for percent in arguments.percent:
+            chosen = choose_images(content, percent, seed, arguments.json)
+            path = arguments.output / f"{percent:g}percent_seed{seed}.json"
+            write_json(chosen, path)
+            counts = f"{len(chosen['images'])} images, {len(chosen['annotations'])} annotations"
+            print(f"{path}: {counts}")
 
 
 if __name__ == "__main__":

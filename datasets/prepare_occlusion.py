@@ -9,7 +9,7 @@ from imted.data.check import read_coco
 from imted.data.json_file import write_json
 from imted.data.occluded_coco import read_published_list
 from imted.data.occlusion import LISTS, add_ratios, derive_lists, write_list
-from imted.errors import UserError
+from imted.errors import UserError, exit_status
 
 EPILOG = """\
 what it writes
@@ -36,7 +36,7 @@ examples
 """
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -49,12 +49,13 @@ def parse_arguments() -> argparse.Namespace:
     derive.add_argument("--json", required=True, help="annotations in COCO format, with masks")
     for command in (published, derive):
         command.add_argument("--output", type=Path, required=True, help="folder for the lists")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+@exit_status
+def main(argv: list[str] | None = None) -> None:
     """Make the lists and say how long they are."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(argv)
     if arguments.command == "published":
         sources = {name: getattr(arguments, name) for name in LISTS}
         lists = {name: read_published_list(path) for name, path in sources.items()}
@@ -77,7 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imted.data.shapes import CLASS_NAMES, ShapesOptions
 from imted.data.shapes_dataset import check_split, write_split
-from imted.errors import UserError
+from imted.errors import UserError, exit_status
 
 EPILOG = f"""\
 what it writes
@@ -33,7 +33,7 @@ examples
 """
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -54,12 +54,13 @@ def parse_arguments() -> argparse.Namespace:
     add("--seed", type=int, default=0, help="not negative (%(default)s)")
     add("--workers", type=int, default=os.cpu_count(), metavar="N",
         help="processes; the files don't depend on it (one a core: %(default)s)")  # fmt: skip
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+@exit_status
+def main(argv: list[str] | None = None) -> None:
     """Write the splits that were asked for, after checking all of them."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(argv)
     counts = {
         "train": arguments.train_images,
         "val": arguments.val_images,
@@ -86,7 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imted.data.shapes import CLASS_NAMES, ShapesOptions
 from imted.data.single_object_shapes import write_single_object
-from imted.errors import UserError
+from imted.errors import exit_status
 
 EPILOG = f"""\
 what it writes
@@ -44,26 +44,22 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
+@exit_status
+def main(argv: list[str] | None = None) -> None:
+    """Write images and annotations, and say how many."""
     arguments = parse_arguments(argv)
-    try:
-        options = ShapesOptions(
-            image_size=arguments.image_size,
-            max_objects=1,
-            empty_fraction=0.0,
-            crowd_fraction=0.0,
-            cut_fraction=0.0,
-            min_object=arguments.min_object,
-            class_colours=arguments.class_colours,
-        )
-        counts = {"train": arguments.train_images, "val": arguments.val_images}
-        write_single_object(arguments.output, counts, arguments.seed, options)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    options = ShapesOptions(
+        image_size=arguments.image_size,
+        max_objects=1,
+        empty_fraction=0.0,
+        crowd_fraction=0.0,
+        cut_fraction=0.0,
+        min_object=arguments.min_object,
+        class_colours=arguments.class_colours,
+    )
+    counts = {"train": arguments.train_images, "val": arguments.val_images}
+    write_single_object(arguments.output, counts, arguments.seed, options)
     print(f"{arguments.output}: {counts['train']} + {counts['val']} images")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Models of a few thousand parameters, made from the configs that users start from."""
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -22,6 +24,19 @@ def make_small(name: str, num_classes: int):
     cfg.roi_heads.decoder.update(DECODER)
     cfg.roi_heads.num_classes = num_classes
     return cfg
+
+
+@pytest.fixture
+def load_script():
+    """Import a command line by its path; Detectron2's wheel has a package "tools" of its own."""
+
+    def load(path: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

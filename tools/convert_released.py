@@ -10,11 +10,12 @@ from detectron2.config import instantiate
 
 from imted.checkpoint import load_checkpoint, save_state_dict
 from imted.engine.config import load_config
-from imted.errors import UserError
+from imted.errors import UserError, exit_status
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
+@exit_status
+def main(argv: list[str] | None = None) -> None:
+    """Read, check, write, and list where each weight came from."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", help="the released file, a path or URL")
     parser.add_argument("output", help="a .pth or .safetensors file")
@@ -23,18 +24,13 @@ def main(argv: list[str] | None = None) -> int:
         "overrides", nargs="*", help="key=value, such as model.roi_heads.num_classes=60"
     )
     args = parser.parse_intermixed_args(argv)
-    try:
-        model = instantiate(load_config(args.config_file, args.overrides).model)
-        report = load_checkpoint(model, args.checkpoint)
-        if report.fresh or all(name == key for name, key in report.loaded.items()):
-            raise UserError(f"{args.checkpoint} is not in the layout of the released detectors.")
-        save_state_dict(model.state_dict(), args.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    model = instantiate(load_config(args.config_file, args.overrides).model)
+    report = load_checkpoint(model, args.checkpoint)
+    if report.fresh or all(name == key for name, key in report.loaded.items()):
+        raise UserError(f"{args.checkpoint} is not in the layout of the released detectors.")
+    save_state_dict(model.state_dict(), args.output)
     print(report.table())
     print(f"The weights are in {args.output}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ import sys
 from imted.checkpoint import read_state_dict, save_state_dict
 from imted.checkpoint.classes import extend_classes
 from imted.data.check import read_coco
-from imted.errors import UserError
+from imted.errors import exit_status
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
+@exit_status
+def main(argv: list[str] | None = None) -> None:
+    """Write the extended detector, and say what was kept."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -29,20 +30,15 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the new rows (%(default)s)")
     args = parser.parse_args(argv)
-    try:
-        weights = read_state_dict(args.checkpoint)
-        base, classes = _class_names(args.base_json), _class_names(args.json)
-        weights = extend_classes(weights, base, classes, args.checkpoint, args.new_boxes, args.seed)
-        save_state_dict(weights, args.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    weights = read_state_dict(args.checkpoint)
+    base, classes = _class_names(args.base_json), _class_names(args.json)
+    weights = extend_classes(weights, base, classes, args.checkpoint, args.new_boxes, args.seed)
+    save_state_dict(weights, args.output)
     new = [name for name in classes if name not in base]
     print(f"Kept: {len(base)} classes and the background. New: {', '.join(new) or 'none'}.")
     if args.new_boxes:
         print("All box regressors start anew.")
     print(f"The weights are in {args.output}")
-    return 0
 
 
 def _class_names(json_file: str) -> list[str]:

@@ -6,23 +6,19 @@ import sys
 import torch
 
 from imted.checkpoint import read_state_dict, save_state_dict
-from imted.errors import UserError
+from imted.errors import UserError, exit_status
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
+@exit_status
+def main(argv: list[str] | None = None) -> None:
+    """Write the rounded weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", help="a path or URL, such as output/mae_final.safetensors")
     parser.add_argument("output", help="a .safetensors file")
     args = parser.parse_args(argv)
-    try:
-        if not args.output.endswith(".safetensors"):
-            raise UserError(f"{args.output} (output) must end in .safetensors.")
-        save_state_dict(_halve(read_state_dict(args.checkpoint), args.checkpoint), args.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if not args.output.endswith(".safetensors"):
+        raise UserError(f"{args.output} (output) must end in .safetensors.")
+    save_state_dict(_halve(read_state_dict(args.checkpoint), args.checkpoint), args.output)
 
 
 def _halve(weights: dict[str, torch.Tensor], path: str) -> dict[str, torch.Tensor]:

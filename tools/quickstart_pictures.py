@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 from imted.checkpoint import read_state_dict
 from imted.data.coco_json import fit_to_dataset
 from imted.engine.config import load_config
-from imted.errors import UserError
+from imted.errors import UserError, exit_status
 from imted.modeling import MaskedAutoencoder
 from imted.plots import save_losses, save_modulator, save_sheet
 from imted.reconstruction import load_mae, reconstruct
@@ -132,13 +132,14 @@ def load_run(run: str) -> tuple[DictConfig, Records]:
     return cfg, instantiate(cfg.dataloader.test.dataset)
 
 
-def main(arguments: list[str] | None = None) -> None:
+@exit_status
+def main(argv: list[str] | None = None) -> None:
     """Draw the pictures of the run that the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", help="the output folder of a training that came to its end")
-    run = parser.parse_args(arguments).run
+    run = parser.parse_args(argv).run
     cfg, records = load_run(run)
     history = read_history(f"{run}/metrics.json")
     summary = summarize(f"{run}/results.json")
@@ -163,7 +164,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from imted.errors import UserError
+from imted.errors import UserError, exit_status
 from imted.evaluation.seeds import mean_interval
 
 EPILOG = """\
@@ -24,8 +24,9 @@ example
 Metrics = dict[tuple[str, str], float | None]  # of one run, by task and name
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
+@exit_status
+def main(argv: list[str] | None = None) -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -35,20 +36,15 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     columns = defaultdict(list)
-    try:
-        for path in sorted(args.results, key=_natural):
-            columns[_experiment(path)].append(_read(path))
-        rows = _rows(list(columns.values()), args.metrics)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    for path in sorted(args.results, key=_natural):
+        columns[_experiment(path)].append(_read(path))
+    rows = _rows(list(columns.values()), args.metrics)
     names = [Path(folder).name for folder in columns]
     names = names if len(set(names)) == len(names) else list(columns)
     headers = ["task", "metric"]
     for name, runs in zip(names, columns.values(), strict=True):
         headers.append(f"{name}, {len(runs)} run{'s'[: len(runs) > 1]}")
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
-    return 0
 
 
 def _natural(path: str) -> list[str | int]:

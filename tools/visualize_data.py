@@ -16,7 +16,7 @@ from PIL import Image
 from imted.data.check import check_dataset
 from imted.data.coco_json import fit_to_dataset, register_coco_json, summarize
 from imted.engine.config import load_config
-from imted.errors import UserError
+from imted.errors import UserError, exit_status
 from imted.visualize import (
     draw_annotations,
     draw_predictions,
@@ -39,7 +39,7 @@ Picture = tuple[str, np.ndarray]  # its file name and its RGB pixels
 DATASET_NAME = "visualized"
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -67,7 +67,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     samples.add_argument("--config-file", required=True, help="a LazyConfig")
     samples.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
-    return parser.parse_args(arguments)
+    return parser.parse_args(argv)
 
 
 def load_records(args: argparse.Namespace) -> tuple[list[dict], Metadata]:
@@ -130,16 +130,14 @@ def save(pictures: Iterable[Picture], output: str) -> None:
         print(path)
 
 
-def main(arguments: list[str] | None = None) -> None:
+@exit_status
+def main(argv: list[str] | None = None) -> None:
     """Draw what the command line asks for."""
-    args = parse_arguments(arguments)
+    args = parse_arguments(argv)
     if args.num < 1:
         raise UserError(f"--num is {args.num}; give at least 1.")
     save(draw_samples(args) if args.command == "samples" else draw_records(args), args.output)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -1,7 +1,5 @@
-import importlib.util
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
@@ -9,7 +7,6 @@ from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from imted.data.few_shot import COCO_NOVEL, base_part, choose_shots, read_fsdet_shots
 from imted.errors import UserError
 
-TOOL = Path(__file__).parents[2] / "datasets/prepare_few_shot.py"
 NAMES = {7: "disc", 2: "ring", 9: "star"}  # not in the order of the ids
 
 
@@ -160,10 +157,8 @@ def test_fsdet_file_that_is_missing_or_short(cocosplit, content):
 
 
 @pytest.fixture
-def prepare():
-    spec = importlib.util.spec_from_file_location("prepare_few_shot", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def prepare(load_script):
+    module = load_script("datasets/prepare_few_shot.py")
     return lambda *args: module.main(list(map(str, args)))
 
 

@@ -1,13 +1,9 @@
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
 from imted.data.low_shot import choose_images
 from imted.errors import UserError
-
-TOOL = Path(__file__).parents[2] / "datasets/prepare_low_shot.py"
 
 
 @pytest.fixture
@@ -54,10 +50,8 @@ def test_mistakes(content, percent):
         choose_images({**content, "images": []}, 1, 0, "train.json")
 
 
-def test_command_line(content, tmp_path, capsys):
-    spec = importlib.util.spec_from_file_location("prepare_low_shot", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def test_command_line(load_script, content, tmp_path, capsys):
+    module = load_script("datasets/prepare_low_shot.py")
     source = tmp_path / "train.json"
     source.write_text(json.dumps(content))
     args = ["--json", str(source), "--output", str(tmp_path / "out"), "--seeds", "0", "1"]

@@ -1,8 +1,5 @@
 import json
 import pickle
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +17,6 @@ from imted.data.shapes import ShapesOptions
 from imted.data.shapes_dataset import write_split
 from imted.errors import UserError
 
-COMMAND = Path(__file__).parents[2] / "datasets/prepare_occlusion.py"
 SIDE = 60
 
 
@@ -137,20 +133,16 @@ def test_mistakes_in_the_json_are_named(field, value, message):
 
 
 @pytest.fixture
-def prepare(monkeypatch):
-    """Run the command line."""
-
-    def prepare(*arguments) -> None:
-        monkeypatch.setattr(sys, "argv", [str(COMMAND), *map(str, arguments)])
-        runpy.run_path(str(COMMAND), run_name="__main__")
-
-    return prepare
+def prepare(load_script):
+    """Run the command line and return its exit status."""
+    module = load_script("datasets/prepare_occlusion.py")
+    return lambda *args: module.main(list(map(str, args)))
 
 
 def test_the_command_derives_lists_and_ratios(prepare, tmp_path, capsys):
     source = tmp_path / "truth.json"
     source.write_text(json.dumps(make_content(CUT, BAR)))
-    prepare("derive", "--json", source, "--output", tmp_path / "new/lists")
+    assert prepare("derive", "--json", source, "--output", tmp_path / "new/lists") == 0
     printed = capsys.readouterr().out
     assert "separated.json: 1 objects" in printed and "2 occlusion ratios are estimates" in printed
     lists = {name: read_list(str(tmp_path / f"new/lists/{name}.json")) for name in occlusion.LISTS}
@@ -165,7 +157,7 @@ def test_the_command_converts_the_published_lists(prepare, tmp_path, capsys):
     for name, content in zip(occlusion.LISTS, (items, items[:1]), strict=True):
         (tmp_path / f"{name}_coco.pkl").write_bytes(pickle.dumps(content))
     paths = [f"--{name}={tmp_path}/{name}_coco.pkl" for name in occlusion.LISTS]
-    prepare("published", *paths, "--output", tmp_path)
+    assert prepare("published", *paths, "--output", tmp_path) == 0
     printed = capsys.readouterr().out
     assert "occluded.json: 2 objects, 1 of unknown ratio\n" in printed
     assert "separated.json: 1 objects\n" in printed
@@ -187,11 +179,11 @@ def test_the_command_converts_the_published_lists(prepare, tmp_path, capsys):
         ('{"images": [], "annotations": [{"id": 1}], "categories": []}', "lacks 'image_id'"),
     ],
 )
-def test_the_command_names_mistakes_in_one_line(prepare, tmp_path, content, message):
+def test_the_command_names_mistakes_in_one_line(prepare, tmp_path, capsys, content, message):
     source = tmp_path / "truth.json"
     if content is not None:
         source.write_text(content)
-    with pytest.raises(SystemExit) as error:
-        prepare("derive", "--json", source, "--output", tmp_path / "lists")
-    assert str(error.value.code).startswith(f"error: {source}") and message in error.value.code
+    assert prepare("derive", "--json", source, "--output", tmp_path / "lists") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {source}") and message in line
     assert not (tmp_path / "lists").exists()

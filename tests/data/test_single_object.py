@@ -129,3 +129,14 @@ def test_shapes_writer_refuses_a_full_folder_and_wrong_numbers(tmp_path):
         write_single_object(tmp_path / "new", {"val": 0}, 0, OPTIONS)
     with pytest.raises(UserError, match="seed is -1"):
         write_single_object(tmp_path / "new", {"val": 1}, -1, OPTIONS)
+
+
+def test_the_command_writes_shapes_into_an_empty_folder_alone(load_script, tmp_path, capsys):
+    main = load_script("datasets/prepare_single_object.py").main
+    args = ["--output", str(tmp_path), "--train-images", "3", "--val-images", "2"]
+    assert main([*args, "--image-size", "64", "--class-colours"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}: 3 + 2 images\n"
+    records = read_single_object(str(tmp_path), "train", len(CLASS_NAMES))
+    assert [Image.open(record["file_name"]).size for record in records] == [(64, 64)] * 3
+    assert main(args) == 1
+    assert f"error: {tmp_path} is not empty" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """The few-shot experiment on shapes from data to results, through the command lines."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -15,14 +14,11 @@ SCORES = "roi_heads.box_predictor.cls_score.weight"
 
 
 @pytest.fixture
-def command():
+def command(load_script):
     """Run a script of the repository in this process; it must succeed."""
 
     def run(script: str, *args):
-        spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        assert module.main(list(map(str, args))) == 0
+        assert load_script(script).main(list(map(str, args))) == 0
 
     return run
 

@@ -1,4 +1,3 @@
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,10 @@ SIZES = [
 
 
 @pytest.fixture
-def convert(monkeypatch):
+def convert(load_script, monkeypatch):
     """Run the tool on a file of the small sizes and return its exit status."""
     monkeypatch.chdir(ROOT)
-    spec = importlib.util.spec_from_file_location(
-        "convert_released", ROOT / "tools/convert_released.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("tools/convert_released.py")
 
     def run(source, target, kind="faster"):
         config = ["--config-file", CONFIG.format(kind)]

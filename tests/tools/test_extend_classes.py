@@ -1,20 +1,15 @@
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
-TOOL = Path(__file__).parents[2] / "tools/extend_classes.py"
 PREDICTOR = "roi_heads.box_predictor"
 
 
 @pytest.fixture
-def extend(tmp_path):
+def extend(load_script, tmp_path):
     """Write what the tool reads, the categories in no order, and run it."""
-    spec = importlib.util.spec_from_file_location("extend_classes", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("tools/extend_classes.py")
     for file, classes in (("base", {8: "cat", 2: "dog"}), ("all", {8: "cat", 5: "ant", 2: "dog"})):
         categories = [{"id": key, "name": name} for key, name in classes.items()]
         content = {"images": [], "annotations": [], "categories": categories}

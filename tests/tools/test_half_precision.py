@@ -1,18 +1,11 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file
 
-TOOL = Path(__file__).parents[2] / "tools/half_precision.py"
-
 
 @pytest.fixture
-def half_precision():
-    spec = importlib.util.spec_from_file_location("half_precision", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def half_precision(load_script):
+    module = load_script("tools/half_precision.py")
     return lambda *args: module.main(list(map(str, args)))
 
 

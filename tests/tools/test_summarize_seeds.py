@@ -1,18 +1,12 @@
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).parents[2] / "tools/summarize_seeds.py"
-
 
 @pytest.fixture
-def summarize(tmp_path, capsys):
+def summarize(load_script, tmp_path, capsys):
     """Write the results of runs by folder, summarize them; return status, header, rows, errors."""
-    spec = importlib.util.spec_from_file_location("summarize_seeds", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("tools/summarize_seeds.py")
 
     def run(results: dict, *options):
         paths = [tmp_path / folder / "results.json" for folder in results]

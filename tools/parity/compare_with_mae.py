@@ -21,6 +21,7 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 
 from imted.checkpoint import load_checkpoint
+from imted.errors import UserError, exit_status
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
 NAMES = {
@@ -32,6 +33,7 @@ MASK_RATIO = 0.75
 MASK_SEED = 7
 
 
+@exit_status
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status is 0 if everything is within `--tolerance`."""
     parser = argparse.ArgumentParser(
@@ -43,8 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tolerance", type=float, default=1e-5)
     args = parser.parse_args(argv)
     if not (Path(args.mae) / "models_mae.py").is_file():
-        print(f"error: {args.mae} (--mae) is no clone of github.com/facebookresearch/mae.")
-        return 1
+        raise UserError(f"{args.mae} (--mae) is no clone of github.com/facebookresearch/mae.")
     logging.disable(logging.WARNING)
     dtype = torch.float64 if args.double else torch.float32
     theirs = build_official(args.mae, args.size)

@@ -32,7 +32,7 @@ from released_imted import BLOCK, PYRAMID
 
 from imted.checkpoint import load_checkpoint
 from imted.checkpoint.released import our_names
-from imted.errors import UserError
+from imted.errors import UserError, exit_status
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "released"
 # A batch norm follows and takes this bias out again; its gradient is rounding alone.
@@ -44,6 +44,7 @@ Values = dict[str, torch.Tensor]
 Row = tuple[str, list[float], str]
 
 
+@exit_status
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status is 0 if everything is within `--tolerance`."""
     parser = argparse.ArgumentParser(
@@ -59,11 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--double", action="store_true", help="float64: tells rounding from error")
     parser.add_argument("--tolerance", type=float, default=1e-5)
     args = parser.parse_intermixed_args(argv)
-    try:
-        rows = _run(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    rows = _run(args)
     for stage, values, note in rows:
         print(f"{stage:42}" + "".join(f"{value:10.1e}" for value in values) + f"  {note}")
     largest = max(value for _, values, _ in rows for value in values)

@@ -1,4 +1,11 @@
-"""The one exception that stands for a user's mistake."""
+"""A user's mistakes: the exception that stands for one, and how a command line ends with it."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+P = ParamSpec("P")
 
 
 class UserError(Exception):
@@ -6,3 +13,20 @@ class UserError(Exception):
 
     Command lines print the sentence and exit with status 1; they show no stack trace.
     """
+
+
+def exit_status(main: Callable[P, int | None]) -> Callable[P, int]:
+    """Make a command line's `main` return its exit status, 0 unless it says otherwise.
+
+    A `UserError`, or a file that can't be read or written, is printed as one line: status 1.
+    """
+
+    @functools.wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return main(*args, **kwargs) or 0
+        except (UserError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+
+    return run
