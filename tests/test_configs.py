@@ -17,6 +17,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from imted.engine.freezing import freeze
+from imted.engine.setup import check_settings
+from imted.errors import UserError
 from imted.modeling import PublishedPyramid
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -296,6 +298,7 @@ def test_two_keys_choose_the_json_and_the_output(name, group, key, file):
 def test_recipe_of_the_few_shot_configs():
     base = load("few_shot/imted_faster_rcnn_vit_base_base_training.py")
     fine = load("few_shot/imted_faster_rcnn_vit_base_fine_tuning.py")
+    assert fine.few_shot.shots == 10
     for cfg, epochs, steps in ((base, 24, (18, 22)), (fine, 108, (81, 99))):
         schedule = instantiate(cfg.lr_multiplier)
         assert schedule(500 / cfg.train.max_iter) == 1.0 > schedule(499 / cfg.train.max_iter)
@@ -305,8 +308,22 @@ def test_recipe_of_the_few_shot_configs():
         assert (cfg.optimizer.lr, cfg.optimizer.weight_decay) == (1e-4, 0.05)
     assert (base.optimizer.params.layer_decay, fine.optimizer.params.layer_decay) == (0.75, 0.8)
     assert base.train.max_iter == 24 * 7330
-    assert fine.train.max_iter == 108 * 80 * 10 / 16  # ten shots of 80 classes
+    for shots in (1, 2, 3, 5, 10, 30):
+        fine.few_shot.shots = shots
+        assert fine.train.max_iter == 108 * 80 * shots / 16  # of each of 80 classes
+        assert fine.train.eval_period == fine.train.checkpointer.period == fine.train.max_iter / 18
     assert len(fine.dataloader.evaluator.novel_classes) == 20
+
+
+def test_shots_without_a_schedule_need_their_iterations_set():
+    cfg = load("few_shot/shapes_fine_tune.py")
+    cfg.few_shot.shots = 30
+    assert cfg.train.max_iter == 1200
+    cfg.few_shot.shots = 7
+    with pytest.raises(UserError, match=r"schedule\.7shot.* not found.*; set train\.max_iter\."):
+        check_settings(cfg)
+    cfg.train.max_iter = 300
+    check_settings(cfg)
 
 
 def test_few_shot_fine_tuning_trains_what_the_authors_train():

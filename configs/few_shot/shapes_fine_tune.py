@@ -1,4 +1,4 @@
-"""Fine-tuning on a laptop: ten instances of each of the six synthetic shapes, two of them novel.
+"""Fine-tuning on a laptop: K instances of each of the six synthetic shapes, two of them novel.
 
 Weights come from the base training:
 
@@ -10,7 +10,7 @@ python tools/extend_classes.py output/few_shot/shapes_base/model_final.pth \
 from ..common.data.few_shot import evaluator, few_shot
 from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
 
-dataset.train_json = "datasets/shapes_few_shot/${few_shot.shots}shot_seed${few_shot.seed}.json"
+dataset.train_json = "datasets/shapes_few_shot/${few_shot.setting}_seed${few_shot.seed}.json"
 evaluator.novel_classes = ["ring", "cross"]
 dataloader.evaluator = evaluator
 
@@ -18,7 +18,9 @@ optimizer.lr = 2e-3
 optimizer.params.layer_decay = 0.8
 optimizer.params.decay_decoder = True
 train.frozen = ["backbone.net"]
-train.max_iter = 400
+few_shot.schedule = {f"{shots}shot": dict(max_iter=400) for shots in (1, 2, 3, 5, 10)}
+few_shot.schedule["30shot"] = dict(max_iter=1200)  # 400 are too few
+train.max_iter = "${few_shot.schedule.${few_shot.setting}.max_iter}"
 train.best_metric = "bbox/nAP"
 train.init_checkpoint = "output/few_shot/shapes_extended.pth"
-train.output_dir = "output/few_shot/shapes_${few_shot.shots}shot_seed${few_shot.seed}"
+train.output_dir = "output/few_shot/shapes_${few_shot.setting}_seed${few_shot.seed}"

@@ -8,6 +8,7 @@ from imted.evaluation import FewShotEvaluator
 few_shot = dict(
     shots=10,  # instances of each class
     seed=0,  # of their choice
+    setting="${few_shot.shots}shot",  # as it is called in names of files and in the schedule
 )
 
 evaluator = L(FewShotEvaluator)(

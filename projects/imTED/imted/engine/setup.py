@@ -2,6 +2,7 @@
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from imted.errors import UserError
 
@@ -24,12 +25,16 @@ def check_settings(cfg: DictConfig):
         "max_iter": 0,
         "seed": 0,
         "accumulation_steps": 1,
-        "checkpointer.period": 1,
         "eval_period": 0,
+        "checkpointer.period": 1,
         "log_period": 1,
     }
     for key, minimum in least.items():
-        value = OmegaConf.select(cfg.train, key)
+        try:
+            value = OmegaConf.select(cfg.train, key)
+        except OmegaConfBaseException as error:  # it refers to what isn't there
+            reason = str(error).splitlines()[0]
+            raise UserError(f"train.{key} has no value ({reason}); set train.{key}.") from error
         if value is None or value < minimum:
             raise UserError(f"train.{key} is {value}; it must be at least {minimum}.")
     frozen = cfg.train.frozen
