@@ -60,10 +60,10 @@ def main(argv: list[str] | None = None) -> None:
         train, val = (str(fsdet / f"datasplit/{n}.json") for n in ("trainvalno5k", "5k"))
     else:
         train, val = arguments.json, arguments.val_json
-    content = read_coco(train)
+    content = read_coco(train, references=True)
     _write(base_part(content, arguments.novel, train), arguments.output / "base_train.json")
     if val is not None:
-        base_val = base_part(read_coco(val), arguments.novel, val)
+        base_val = base_part(read_coco(val, references=True), arguments.novel, val, all_images=True)
         _write(base_val, arguments.output / "base_val.json")
     for seed in arguments.seeds:
         for shots in arguments.shots:

@@ -44,7 +44,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Write a json for each percentage and seed, and say how much is in it."""
     arguments = parse_arguments(argv)
-    content = read_coco(arguments.json)
+    content = read_coco(arguments.json, references=True)
     for seed in arguments.seeds:
         for percent in arguments.percent:
             chosen = choose_images(content, percent, seed, arguments.json)

@@ -62,7 +62,9 @@ def main(argv: list[str] | None = None) -> None:
     else:
         sources = dict.fromkeys(LISTS, arguments.json)
         try:
-            content, estimates = add_ratios(read_coco(arguments.json), arguments.json)
+            content, estimates = add_ratios(
+                read_coco(arguments.json, references=True), arguments.json
+            )
             lists = derive_lists(content, arguments.json)
         except KeyError as error:
             raise UserError(f"{arguments.json} lacks {error}, or an entry with that id.") from None

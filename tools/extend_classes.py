@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _class_names(json_file: str) -> list[str]:
     """Return a json's class names in the order in which Detectron2 numbers them."""
-    categories = read_coco(json_file)["categories"]
+    categories = read_coco(json_file, references=True)["categories"]
     return [category["name"] for category in sorted(categories, key=lambda c: c["id"])]
 
 

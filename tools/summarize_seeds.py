@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     columns = defaultdict(list)
-    for path in sorted(args.results, key=_natural):
+    paths = {Path(path).resolve(): path for path in args.results}  # each run once
+    for path in sorted(paths.values(), key=_natural):
         columns[_experiment(path)].append(_read(path))
     rows = _rows(list(columns.values()), args.metrics)
     names = [Path(folder).name for folder in columns]
@@ -61,11 +62,14 @@ def _read(path: str) -> Metrics:
     """Read a run's metrics; None stands for one without any object."""
     try:
         content = json.loads(Path(path).read_text())
-        return {(t, m): value for t, metrics in content.items() for m, value in metrics.items()}
+        run = {(t, m): value for t, metrics in content.items() for m, value in metrics.items()}
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; correct the path.") from None
     except (ValueError, AttributeError):
-        raise UserError(f"{path} is not a results.json of this project.") from None
+        run = {None: ""}
+    if not all(value is None or isinstance(value, int | float) for value in run.values()):
+        raise UserError(f"{path} is not a results.json of this project; name a run's own.")
+    return run
 
 
 def _rows(columns: list[list[Metrics]], wanted: list[str] | None) -> list[list[str]]:

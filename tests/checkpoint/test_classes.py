@@ -100,6 +100,14 @@ def test_a_regressor_of_all_classes_stays(weights):
         extend_classes(weights, BASE, ALL, "base.pth", new_boxes=True)
 
 
+def test_a_mask_predictor_of_all_classes_stays(weights):
+    weights |= {f"{MASKS}.weight": rows(7)[..., None, None], f"{MASKS}.bias": torch.tensor([7.0])}
+    extended = extend_classes(weights, BASE, ALL, "base.pth", new_boxes=True)
+    assert torch.equal(extended[f"{MASKS}.weight"], weights[f"{MASKS}.weight"])
+    assert extended[f"{MASKS}.bias"].tolist() == [7]
+    assert len(extended[f"{BOXES}.bias"]) == 16
+
+
 def test_mistakes(weights):
     with pytest.raises(UserError, match="'dog' is not among the 2 classes"):
         extend_classes(weights, BASE, ["cat", "ant"], "base.pth")

@@ -18,13 +18,13 @@ NAME = "test_catalog"
 def register(tmp_path):
     """Register a COCO json of two images, the second without objects; images are not written."""
 
-    def register():
+    def register(iscrowd=0):
         path = tmp_path / "truth.json"
         image = {"width": 8, "height": 8}
         entry = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16}
         content = {
             "images": [{**image, "id": i, "file_name": f"{i}.png"} for i in (1, 2)],
-            "annotations": [{**entry, "iscrowd": 0}],
+            "annotations": [{**entry, "iscrowd": iscrowd}],
             "categories": [{"id": 1, "name": "ant"}],
         }
         path.write_text(json.dumps(content))
@@ -55,6 +55,12 @@ def test_missing_annotations_and_missing_images_are_named(register, tmp_path):
     path.unlink()
     with pytest.raises(UserError, match=rf"{NAME} .*truth\.json, which doesn't exist"):
         dataset_dicts([NAME])
+
+
+def test_a_data_set_of_crowds_alone(register):
+    register(iscrowd=1)
+    with pytest.raises(UserError, match=f"{NAME} .* has no image to use: No valid data"):
+        dataset_dicts(NAME)
 
 
 @pytest.mark.parametrize(

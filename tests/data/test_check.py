@@ -83,6 +83,10 @@ FATAL = {
     "no annotations": (
         lambda f: f.content.update(annotations=[]), "no_annotations", "train.json",
     ),
+    "only crowds": (
+        lambda f: [entry.update(iscrowd=1) for entry in f.content["annotations"]],
+        "no_annotations", "train.json",
+    ),
 }  # fmt: skip
 
 
@@ -106,6 +110,10 @@ REPAIRABLE = {
     "size wrong": (
         lambda f: f.content["images"][1].update(width=400), "image_size_wrong",
         "image 2 (2.png): 400x30 in the json, 40x30 in the file", ALL,
+    ),
+    "size as a float": (
+        lambda f: f.content["images"][1].update(width=40.0), "image_size_wrong",
+        "image 2 (2.png): 40.0x30 in the json, 40x30 in the file", ALL,
     ),
     "image unknown": (
         lambda f: annotation(f, 12).update(image_id=9), "image_unknown", "annotation 12 (image 9)",
@@ -163,6 +171,26 @@ REPAIRABLE = {
     "iscrowd absent": (
         lambda f: annotation(f, 11).pop("iscrowd"), "annotation_incomplete", "annotation 11", ALL,
     ),
+    "area of text": (
+        lambda f: annotation(f, 11).update(area="100"), "annotation_incomplete", "annotation 11",
+        ALL,
+    ),
+    "area null": (
+        lambda f: annotation(f, 11).update(area=None), "annotation_incomplete", "annotation 11",
+        ALL,
+    ),
+    "iscrowd null": (
+        lambda f: annotation(f, 11).update(iscrowd=None), "annotation_incomplete",
+        "annotation 11", ALL,
+    ),
+    "iscrowd of text": (
+        lambda f: annotation(f, 11).update(iscrowd="0"), "annotation_incomplete", "annotation 11",
+        ALL,
+    ),
+    "one polygon without area": (
+        lambda f: annotation(f, 11)["segmentation"].append([5, 5, 9, 5, 14, 5]), "polygon_odd",
+        "annotation 11", ALL,
+    ),
     "one odd polygon": (
         lambda f: annotation(f, 11)["segmentation"].append([1, 2, 3, 4]), "polygon_odd",
         "annotation 11", ALL,
@@ -178,6 +206,30 @@ REPAIRABLE = {
     ),
     "empty RLE": (
         lambda f: annotation(f, 11).update(segmentation={"size": [30, 40], "counts": [1200]}),
+        "mask_unusable", "annotation 11", ALL,
+    ),
+    "RLE with too many pixels": (
+        lambda f: annotation(f, 11).update(segmentation={"size": [30, 40], "counts": [0, 4000]}),
+        "mask_unusable", "annotation 11", ALL,
+    ),
+    "RLE with too few pixels": (
+        lambda f: annotation(f, 11).update(segmentation={"size": [30, 40], "counts": [0, 4]}),
+        "mask_unusable", "annotation 11", ALL,
+    ),
+    "RLE with a negative count": (
+        lambda f: annotation(f, 11).update(segmentation={"size": [30, 40], "counts": [-3, 1203]}),
+        "mask_unusable", "annotation 11", ALL,
+    ),
+    "RLE of other text": (
+        lambda f: annotation(f, 11).update(segmentation={"size": [30, 40], "counts": "abc~~"}),
+        "mask_unusable", "annotation 11", ALL,
+    ),
+    "polygon outside the image": (
+        lambda f: annotation(f, 11).update(segmentation=[[50, 5, 60, 5, 60, 15]]), "mask_unusable",
+        "annotation 11", ALL,
+    ),
+    "polygon of huge numbers": (
+        lambda f: annotation(f, 11).update(segmentation=[[10**400, 1, 2, 3, 4, 5]]),
         "mask_unusable", "annotation 11", ALL,
     ),
     "polygon of two points": (

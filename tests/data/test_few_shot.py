@@ -69,6 +69,17 @@ def test_the_seed_alone_decides(content):
     assert all(a != b for i, a in enumerate(seeds) for b in seeds[:i])
 
 
+def test_a_box_without_area_is_no_instance():
+    content = make_content({i: dict.fromkeys(NAMES, 1) for i in range(1, 5)})
+    content["annotations"][0]["bbox"] = [1, 1, 0, 9]
+    for seed in range(9):
+        chosen = choose_shots(content, 3, seed, "train.json")
+        assert number_of_instances(chosen) == dict.fromkeys(NAMES, 3)
+        assert content["annotations"][0] not in chosen["annotations"]
+    with pytest.raises(UserError, match="has 3 instances"):
+        choose_shots(content, 4, 0, "train.json")
+
+
 def test_every_instance_is_chosen_by_some_seed():
     content = make_content({i: dict.fromkeys(NAMES, 1) for i in range(1, 5)})
     found = {
@@ -109,6 +120,9 @@ def test_base_part_knows_nothing_of_the_novel_classes():
     assert base["categories"] == [{"id": 7, "name": "disc"}, {"id": 9, "name": "star"}]
     assert number_of_instances(base) == {7: 2, 9: 1}
     assert [image["id"] for image in base["images"]] == [3, 1]
+    val = base_part(content, ["ring"], "val.json", all_images=True)
+    assert [image["id"] for image in val["images"]] == [4, 3, 2, 1]
+    assert val["annotations"] == base["annotations"]
 
 
 def test_coco_has_twenty_novel_classes_of_which_voc_knows():
@@ -145,6 +159,16 @@ def test_fsdet_files_are_joined(cocosplit, content, seed):
         assert [e for e in joined["annotations"] if e["category_id"] == key] == expected
 
 
+def test_crowds_in_fsdet_files_are_no_instances(cocosplit, content):
+    path = cocosplit / "full_box_2shot_ring_trainval.json"
+    part = json.loads(path.read_text())
+    crowd = next(entry for entry in content["annotations"] if entry["iscrowd"])
+    path.write_text(json.dumps({**part, "annotations": [crowd, *part["annotations"]]}))
+    joined = read_fsdet_shots(cocosplit, content, 2, 0)
+    assert number_of_instances(joined) == dict.fromkeys(NAMES, 2)
+    assert crowd not in joined["annotations"]
+
+
 def test_fsdet_file_that_is_missing_or_short(cocosplit, content):
     path = cocosplit / "full_box_2shot_star_trainval.json"
     part = json.loads(path.read_text())
@@ -176,8 +200,10 @@ def test_command_line(prepare, cocosplit, content, tmp_path, capsys):
         assert {path.name for path in (tmp_path / folder).iterdir()} == names
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    base = json.loads((tmp_path / "c/base_val.json").read_text())
-    assert base["annotations"] == base_part(content, ["ring"], "")["annotations"]
+    base = base_part(content, ["ring"], "")
+    for name, images in (("train", base["images"]), ("val", content["images"])):
+        written = json.loads((tmp_path / f"c/base_{name}.json").read_text())
+        assert written["annotations"] == base["annotations"] and written["images"] == images
     capsys.readouterr()
     for wrong in ([], [*own, *fsdet]):
         assert prepare(*wrong, *common, "--output", tmp_path / "d") == 1

@@ -15,7 +15,9 @@ def content():
     return {"images": images, "annotations": entries, "categories": [{"id": 1, "name": "a"}]}
 
 
-@pytest.mark.parametrize(("percent", "count"), [(1, 2), (2, 4), (5, 10), (10, 20), (0.1, 1)])
+@pytest.mark.parametrize(
+    ("percent", "count"), [(1, 2), (2, 4), (5, 10), (10, 20), (0.1, 1), (0.9, 2)]
+)
 def test_number_of_images_and_all_of_their_annotations(content, percent, count):
     part = choose_images(content, percent, 0, "train.json")
     assert len(part["images"]) == count

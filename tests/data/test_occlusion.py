@@ -67,6 +67,14 @@ def test_an_object_that_is_cut_in_two_is_separated_and_a_notched_one_occluded():
     assert (coco_mask.decode(item.segmentation) == CUT).all()
 
 
+def test_ids_that_repeat_do_not_mix_objects_up():
+    content = make_content(CUT, BAR)
+    for annotation in content["annotations"]:
+        annotation["id"] = 1
+    ratios = [a["occlusion_ratio"] for a in add_ratios(content, "a.json")[0]["annotations"]]
+    assert ratios == [0.1, 0]
+
+
 def test_what_the_estimate_does_not_see():
     whole = rectangle(10, 10, 40, 10)
     assert estimate_occlusion([whole & (1 - rectangle(40, 0, 20, 40))]) == [0]  # by nobody
@@ -170,13 +178,24 @@ def test_the_command_converts_the_published_lists(prepare, tmp_path, capsys):
     assert (coco_mask.decode(lists[0][1].segmentation) == CUT).all()
 
 
+def text_of(**changes) -> str:
+    """A json whose first annotation is changed."""
+    content = make_content(CUT, BAR)
+    content["annotations"][0].update(changes)
+    return json.dumps(content)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "there is no such annotation file"),
         ("[]", "holds a list"),
         ('{"images": []}', "has no list 'annotations'"),
-        ('{"images": [], "annotations": [{"id": 1}], "categories": []}', "lacks 'image_id'"),
+        ('{"images": [], "annotations": [{"id": 1}], "categories": []}', "usable 'image_id'"),
+        (text_of(segmentation=[[5, 5]]), "segmentation of annotation 1 can't be read"),
+        (text_of(segmentation=[1, 2, 3, 4, 5, 6]), "segmentation of annotation 1 can't be read"),
+        (text_of(segmentation={"size": [9, 9], "counts": [0, 81]}), "of another size"),
+        (text_of(image_id=7), "lacks 7"),
     ],
 )
 def test_the_command_names_mistakes_in_one_line(prepare, tmp_path, capsys, content, message):

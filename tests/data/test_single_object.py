@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,12 @@ def test_images_with_exactly_one_box_in_imagenets_folders(add, tmp_path):
     def entry(stem, number, category, box):
         annotation = {"bbox": box, "bbox_mode": 0, "category_id": category}
         name = str(tmp_path / "Data/CLS-LOC" / f"{stem}.JPEG")
-        return {"file_name": name, "image_id": number, "annotations": [annotation]}
+        return {
+            "file_name": name,
+            "image_id": number,
+            "annotated_size": None,
+            "annotations": [annotation],
+        }
 
     assert read_single_object(str(tmp_path), "train", 2) == [
         entry("train/n01/n01_3", 1, 0, [1, 2, 11, 22]),
@@ -62,9 +68,7 @@ def test_images_with_exactly_one_box_in_imagenets_folders(add, tmp_path):
         (an_object(""), "object 1 has no name"),
         (an_object(box=(1, 2, "wide", 4)), "needs numbers in xmin, ymin, xmax, ymax"),
         ("<object><name>n01</name></object>", "needs numbers"),
-        (an_object(box=(5, 2, 5, 4)), "has no area"),
-        (an_object(box=(1, 2, "nan", 4)), "has no area"),
-        (an_object("n99"), "'n99' is none of the train folders"),
+        (an_object(box=(1, 2, "nan", 4)), "needs numbers"),
     ],
 )
 def test_broken_xml_is_named(add, tmp_path, content, message):
@@ -74,6 +78,36 @@ def test_broken_xml_is_named(add, tmp_path, content, message):
         read_single_object(str(tmp_path), "train", 1)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_known_faults_of_imagenets_xml_files(add, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("imted"), "propagate", True)
+    add("train/n01/a", an_object("Scottish_deerhound"))  # the folder says what it is
+    add("train/n01/b", an_object(box=(11, 22, 1, 2)))
+    add("train/n01/c", an_object(box=(5, 2, 5, 4)))
+    add("train/n01/d", an_object() + an_object(box=(5, 2, 5, 4)))
+    with caplog.at_level("INFO", logger="imted"):
+        records = read_single_object(str(tmp_path), "train", 1)
+    assert [Path(record["file_name"]).stem for record in records] == ["a", "b"]
+    for record in records:
+        (annotation,) = record["annotations"]
+        assert (annotation["category_id"], annotation["bbox"]) == (0, [1, 2, 11, 22])
+    assert "2 of 4 images have exactly one box; 1 more have one of no area" in caplog.text
+    path = add("val/e", an_object("n99"))
+    with pytest.raises(UserError, match=f"{path}: .*'n99' is none of the train folders"):
+        read_single_object(str(tmp_path), "val", 1)
+
+
+def test_boxes_of_another_size_are_brought_to_the_images(add, tmp_path):
+    size = "<size><width>{}</width><height>{}</height></size>"
+    add("train/n01/other", size.format(80, 15) + an_object(box=(10, 5, 40, 10)))  # it is 40 x 30
+    add("train/n01/zero", size.format(0, 0) + an_object(box=(10, 5, 40, 10)))
+    other, zero = read_single_object(str(tmp_path), "train", 1)
+    assert (other["annotated_size"], zero["annotated_size"]) == ((80, 15), None)
+    mapper = SingleObjectMapper(is_train=True, augmentations=[], image_format="RGB")
+    for record, box in ((other, [5, 10, 20, 20]), (zero, [10, 5, 40, 10])):
+        assert mapper(record)["instances"].gt_boxes.tensor.tolist() == [box]
+        assert record["annotations"][0]["bbox"] == [10, 5, 40, 10]  # left as it was
 
 
 def test_other_mistakes_are_named(add, tmp_path):

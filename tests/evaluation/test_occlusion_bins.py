@@ -55,6 +55,18 @@ def test_an_edge_belongs_to_the_bin_below_it(dataset, make, ratio, name):
     assert counted == {"AP_all", "AR_all", f"AP_{name}", f"AR_{name}"}
 
 
+def test_a_crowd_needs_no_ratio(dataset, make):
+    mask, crowd = make.rectangle(0, 0, 20, 10), make.rectangle(30, 30, 20, 10)
+    name = dataset(
+        [
+            make.annotation(mask, occlusion_ratio=0.6),
+            make.annotation(crowd, occlusion_ratio=None, iscrowd=1, id=2),
+        ]
+    )
+    results = evaluate(make, name, {1: make.detections((mask, 0, 0.8), (crowd, 0, 0.9))})
+    assert results["segm_by_occlusion"]["AP_0.5..0.75"] == pytest.approx(100)
+
+
 def test_edges_can_be_chosen(dataset, make):
     mask = make.rectangle(0, 0, 20, 10)
     name = dataset([make.annotation(mask, occlusion_ratio=0.1)])

@@ -17,7 +17,11 @@ SIDE = 100
 def truth(*objects: tuple[int, list[float]]) -> list[dict]:
     """A data set of (class, x1, y1, x2, y2), with image ids from 1."""
     return [
-        {"image_id": i, "annotations": [{"category_id": category, "bbox": box}]}
+        {
+            "image_id": i,
+            "annotated_size": None,
+            "annotations": [{"category_id": category, "bbox": box}],
+        }
         for i, (category, box) in enumerate(objects, 1)
     ]
 
@@ -62,6 +66,15 @@ BOX = [0.0, 0.0, 10.0, 10.0]
 def test_hand_made_cases(predictions, expected):
     found = results(truth((0, BOX), (1, BOX)), predictions)
     assert tuple(found[key] for key in ("mAP", "mAP50", "CorLoc", "Acc")) == pytest.approx(expected)
+
+
+def test_boxes_are_compared_in_the_annotated_size():
+    dataset = truth((0, [0.0, 0.0, 20.0, 5.0]))
+    assert results(dataset, [(0, BOX, 0.9)])["CorLoc"] == 0
+    dataset[0]["annotated_size"] = (2 * SIDE, SIDE / 2)  # of an image of SIDE x SIDE
+    assert results(dataset, [(0, BOX, 0.9)]) == dict.fromkeys(
+        ("mAP", "mAP50", "CorLoc", "Acc"), 100
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))

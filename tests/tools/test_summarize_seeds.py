@@ -55,6 +55,12 @@ def test_folders_that_name_the_seed_alone(summarize):
     assert header[0][2:] == ["mine, 2 runs"] and rows["nAP"][2].startswith("9.00 ± ")
 
 
+def test_a_run_that_is_named_twice_counts_once(summarize, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, header, rows, _ = summarize(runs("2shot", 18), "2shot_seed0/results.json")
+    assert header[0][2:] == ["2shot, 1 run"] and rows["nAP"][2] == "18.00"
+
+
 def test_metrics_can_be_chosen(summarize):
     _, _, rows, _ = summarize(runs("2shot", 18, 20), "--metrics", "AP-ring", "nAP")
     assert rows.keys() == {"nAP", "AP-ring"}
@@ -65,7 +71,7 @@ def test_a_metric_that_no_run_has(summarize):
     assert status == 1 and "no run has measured 'APs'; there are AP, AP-ring, nAP." in error
 
 
-@pytest.mark.parametrize("content", ["no json", "[1, 2]", '{"bbox": 3}'])
+@pytest.mark.parametrize("content", ["no json", "[1, 2]", '{"bbox": 3}', '{"a": {"b": "c"}}'])
 def test_mistakes_end_with_one_line(summarize, content):
     status, _, _, error = summarize({"a": content})
     assert status == 1

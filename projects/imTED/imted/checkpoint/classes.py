@@ -34,8 +34,8 @@ def extend_classes(
 
     The rows of a base class, found by its name, and those of the background are kept: class
     scores, class-specific box regressors and masks. The rows of other classes start as Detectron2
-    starts them, normal weights and zero biases. A box regressor that serves all classes
-    (`cls_agnostic_bbox_reg`) stays as it is.
+    starts them, normal weights and zero biases. A box regressor or mask predictor that serves all
+    classes (`cls_agnostic_bbox_reg`, `cls_agnostic_mask`) stays as it is.
 
     Args:
         weights: the detector's state dict; left as it is.
@@ -64,8 +64,8 @@ def extend_classes(
             key = f"{layer.name}.{part}"
             if layer is _MASKS and key not in weights:  # a detector of boxes alone
                 continue
-            if layer is _BOXES and _is_agnostic(weights, key, base):
-                if new_boxes:
+            if layer is not _SCORES and _is_agnostic(weights, key, layer, base):
+                if layer is _BOXES and new_boxes:
                     raise UserError(
                         f"{path} has one box regressor for all classes, which more classes leave "
                         "as it is; leave out --new-boxes."
@@ -82,9 +82,11 @@ def extend_classes(
     return extended
 
 
-def _is_agnostic(weights: Mapping[str, torch.Tensor], key: str, base: Sequence[str]) -> bool:
-    """Tell whether one box regressor serves all of several classes."""
-    return key in weights and len(weights[key]) == _BOXES.rows and len(base) > 1
+def _is_agnostic(
+    weights: Mapping[str, torch.Tensor], key: str, layer: _ClassLayer, base: Sequence[str]
+) -> bool:
+    """Tell whether a layer serves all of several classes alike."""
+    return key in weights and len(weights[key]) == layer.rows and len(base) > 1
 
 
 def _by_class(

@@ -36,6 +36,8 @@ def dataset_dicts(names: str | Sequence[str], filter_empty: bool = True) -> list
             f"{title} (dataloader) needs the package {error.name}, which isn't installed; "
             f"pip install --no-deps {error.name}."
         ) from None
+    except AssertionError as error:  # Detectron2's own words for a data set without images
+        raise UserError(f"{title} (dataloader) has no image to use: {error}") from None
     for record in (dicts[0], dicts[-1]):  # all of them would take a minute
         if not PathManager.isfile(record["file_name"]):
             raise UserError(_lacks(title, record["file_name"]))

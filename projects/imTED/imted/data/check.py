@@ -3,14 +3,13 @@
 import json
 import math
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pycocotools.mask as mask_util
 from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
 
+from imted.data.check_masks import are_finite, is_usable_rle, usable_polygons
 from imted.data.check_report import CheckedDataset, Report, write_repaired
 from imted.errors import UserError
 
@@ -24,6 +23,12 @@ __all__ = [
 ]
 
 SECTIONS = ("images", "annotations", "categories")
+REFERENCES = {
+    "images": {"id": int | float, "file_name": str},
+    "annotations": {"id": int | float, "image_id": int | float, "category_id": int | float},
+    "categories": {"id": int | float, "name": str},
+}
+"""What entries are named by, and refer to each other by."""
 OVERHANG = 0.02
 """Pixels by which a box may leave its image: COCO rounds x and width to 1/100 pixel each."""
 EXIF_ORIENTATION = 0x0112
@@ -57,7 +62,8 @@ def check_dataset(
     if masks and data.has_masks:
         _drop_maskless(data)
     for section in SECTIONS:
-        if not content[section]:
+        # Where there are only crowds, nothing is to be found, and Detectron2 takes no image.
+        if all(entry.get("iscrowd") for entry in content[section]):
             data.add(f"no_{section}", f"{section!r} of {os.path.basename(json_file)}")
     return Report([data])
 
@@ -109,14 +115,15 @@ def read_image_size(path: str) -> tuple[int, int, bool]:
     return (height, width, True) if turned else (width, height, False)
 
 
-def read_coco(json_file: str) -> dict[str, Any]:
+def read_coco(json_file: str, references: bool = False) -> dict[str, Any]:
     """Read a COCO-format file.
 
     Args:
         json_file: a local path or any iopath URL.
+        references: require `REFERENCES` of every entry, for those who don't check the rest.
 
     Raises:
-        UserError: there is no such file, or it lacks one of COCO's lists.
+        UserError: there is no such file, or it lacks one of COCO's lists or what is required.
     """
     if not PathManager.isfile(json_file):
         raise UserError(
@@ -137,10 +144,17 @@ def read_coco(json_file: str) -> dict[str, Any]:
             raise UserError(f"{json_file} has no list {section!r}; {expected}.")
         if not all(isinstance(entry, dict) for entry in entries):
             raise UserError(f"{json_file}: {section!r} holds something that is not an object.")
+        for entry in entries if references else ():
+            for key, kind in REFERENCES[section].items():
+                if not isinstance(entry.get(key), kind):
+                    raise UserError(
+                        f"{json_file}: {section!r} holds an entry without a usable {key!r} "
+                        f"({str(entry)[:80]}); correct or remove it."
+                    )
     return content
 
 
-def _is_id(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -153,7 +167,7 @@ def _check_categories(data: CheckedDataset) -> None:
     for category in data.content["categories"]:
         key, name = category.get("id"), category.get("name")
         label = f"category {key!r} ({name!r})"
-        if not _is_id(key) or not isinstance(name, str) or not name:
+        if not _is_integer(key) or not isinstance(name, str) or not name:
             data.add("category_invalid", label)
             continue
         if key in seen or name in seen:
@@ -167,7 +181,7 @@ def _check_images(data: CheckedDataset) -> None:
     images, ids, names = [], set(), set()
     for image in data.content["images"]:
         key, name = image.get("id"), image.get("file_name")
-        if not _is_id(key) or not isinstance(name, str) or not name:
+        if not _is_integer(key) or not isinstance(name, str) or not name:
             data.add("image_invalid", _image_name(image))
             continue
         if key in ids:
@@ -208,7 +222,7 @@ def _compare_size(data: CheckedDataset, image: dict, found: tuple) -> None:
         data.add("image_size_absent", _image_name(image))
     elif turned and stated == (height, width) and width != height:
         data.add("image_rotated", _image_name(image))
-    elif stated != (width, height):
+    elif stated != (width, height) or not all(map(_is_integer, stated)):
         sizes = f"{stated[0]}x{stated[1]} in the json, {width}x{height} in the file"
         data.add("image_size_wrong", f"{_image_name(image)}: {sizes}")
 
@@ -217,7 +231,7 @@ def _check_annotations(data: CheckedDataset) -> None:
     images = {image["id"]: image for image in data.content["images"]}
     categories = {category["id"] for category in data.content["categories"]}
     annotations = data.content["annotations"]
-    numbers = [entry["id"] for entry in annotations if _is_id(entry.get("id"))]
+    numbers = [entry["id"] for entry in annotations if _is_integer(entry.get("id"))]
     free_id, used, kept = max([0, *numbers]) + 1, set(), []
     for entry in annotations:
         image_id, category_id = entry.get("image_id"), entry.get("category_id")
@@ -232,7 +246,7 @@ def _check_annotations(data: CheckedDataset) -> None:
         if not _repair_box(data, entry, image, name):
             continue
         kind = None
-        if not _is_id(entry.get("id")) or entry["id"] < 1:
+        if not _is_integer(entry.get("id")) or entry["id"] < 1:
             kind = "annotation_id"
         elif entry["id"] in used:
             kind = "annotation_repeated"
@@ -249,7 +263,7 @@ def _check_annotations(data: CheckedDataset) -> None:
 def _repair_box(data: CheckedDataset, entry: dict, image: dict, name: str) -> bool:
     """Clip the box of an annotation to its image; False if no box is left."""
     box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not _are_finite(box):
+    if not isinstance(box, list) or len(box) != 4 or not are_finite(box):
         data.add("box_invalid", f"{name}: {box}")
         return False
     x, y, width, height = box
@@ -279,9 +293,9 @@ def _repair_mask(data: CheckedDataset, entry: dict, image: dict, name: str) -> N
         return
     usable = False
     if isinstance(mask, dict):
-        usable = _is_usable_rle(mask, image)
+        usable = is_usable_rle(mask, image)
     elif isinstance(mask, list):
-        polygons = [p for p in mask if _is_polygon(p)]
+        polygons = usable_polygons(mask, image)
         usable = bool(polygons)
         if usable and len(polygons) < len(mask):
             data.add("polygon_odd", name)
@@ -291,41 +305,19 @@ def _repair_mask(data: CheckedDataset, entry: dict, image: dict, name: str) -> N
         del entry["segmentation"]
 
 
-def _is_usable_rle(mask: dict, image: dict) -> bool:
-    size, counts = mask.get("size"), mask.get("counts")
-    if "width" in image and size != [image["height"], image["width"]]:
-        return False
-    try:
-        encoded = mask_util.frPyObjects(mask, *size) if isinstance(counts, list) else mask
-        return bool(mask_util.area(encoded) > 0)
-    except (TypeError, ValueError, KeyError, AttributeError):
-        return False
-
-
-def _is_polygon(points: Any) -> bool:
-    return (
-        isinstance(points, list)
-        and len(points) >= 6
-        and len(points) % 2 == 0
-        and _are_finite(points)
-    )
-
-
-def _are_finite(values: Iterable) -> bool:
-    try:
-        return all(map(math.isfinite, values))
-    except TypeError:  # text or a list where a number is due
-        return False
-
-
 def _fill_fields(data: CheckedDataset, entry: dict, name: str) -> None:
     if entry.pop("ignore", 0):  # Detectron2 refuses the field
         data.add("annotation_ignored", name)
         entry["iscrowd"] = 1
-    if "area" not in entry or "iscrowd" not in entry:  # COCO's evaluation reads both
+    # COCO's evaluation reads both.
+    has_area = are_finite([entry.get("area")]) and entry["area"] >= 0
+    knows_crowd = are_finite([entry.get("iscrowd")]) and entry["iscrowd"] in (0, 1)
+    if not (has_area and knows_crowd):
         data.add("annotation_incomplete", name)
-        entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
-        entry.setdefault("iscrowd", 0)
+    if not has_area:
+        entry["area"] = entry["bbox"][2] * entry["bbox"][3]
+    if not knows_crowd:
+        entry["iscrowd"] = 0
 
 
 def _drop_maskless(data: CheckedDataset) -> None:

@@ -85,10 +85,14 @@ PROBLEMS = {
     ),
     "annotation_ignored": Problem(False, "annotations marked 'ignore'", "marked as crowd"),
     "annotation_incomplete": Problem(
-        False, "annotations without 'area' or 'iscrowd'", "the box's area and 0 are used"
+        False,
+        "annotations whose 'area' is no number, or whose 'iscrowd' is neither 0 nor 1",
+        "the box's area and 0 are used",
     ),
     "polygon_odd": Problem(
-        False, "masks with a polygon that is not three points or more", "the polygon is dropped"
+        False,
+        "masks with a polygon of less than three points or without a pixel of the image",
+        "the polygon is dropped",
     ),
     "mask_unusable": Problem(
         False,
@@ -103,7 +107,9 @@ PROBLEMS = {
     "no_categories": Problem(True, "no categories", "list the classes under 'categories'"),
     "no_images": Problem(True, "no images", "list the images under 'images'"),
     "no_annotations": Problem(
-        True, "no usable annotations", "list at least one under 'annotations'"
+        True,
+        "no usable annotations that aren't crowds",
+        "list at least one under 'annotations'",
     ),
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imted.data.check import read_coco
+from imted.data.check_masks import are_finite
 from imted.data.subsets import seeded_order, select
 from imted.errors import UserError
 
@@ -17,13 +18,17 @@ COCO_NOVEL = (
 """The 20 classes of COCO that PASCAL VOC has too, novel in COCO's usual split; 60 are base."""
 
 
-def base_part(content: dict[str, Any], novel: Sequence[str], source: str) -> dict[str, Any]:
+def base_part(
+    content: dict[str, Any], novel: Sequence[str], source: str, all_images: bool = False
+) -> dict[str, Any]:
     """Return what is known of the base classes: their categories, annotations and images.
 
     Args:
         content: a COCO-format data set.
         novel: names of the novel classes; all others are base classes.
         source: the file of `content`, for its name.
+        all_images: keep the images without a base object too, as an evaluation must: what is
+            found in them is wrong.
 
     Raises:
         UserError: a novel class isn't among the categories, or no class is left.
@@ -40,9 +45,10 @@ def base_part(content: dict[str, Any], novel: Sequence[str], source: str) -> dic
         raise UserError(f"All categories of {source} are novel; leave some out of --novel.")
     ids = {category["id"] for category in base}
     annotations = [entry for entry in content["annotations"] if entry["category_id"] in ids]
+    images = {entry["image_id"] for entry in annotations}
     return select(
         {**content, "categories": base},
-        {entry["image_id"] for entry in annotations},
+        {item["id"] for item in content["images"]} if all_images else images,
         annotations,
         description="base classes",
         source=Path(source).name,
@@ -55,8 +61,8 @@ def choose_shots(content: dict[str, Any], shots: int, seed: int, source: str) ->
 
     For each class the images that have it are gone through in an order that the seed decides. An
     image gives all of its instances of the class as long as they fit into what is left of K; only
-    where too few images do is one taken in part. Crowds are no instances. Whatever else an image
-    shows is not annotated.
+    where too few images do is one taken in part. Crowds and boxes without an area are no
+    instances. Whatever else an image shows is not annotated.
 
     Args:
         content: a COCO-format data set.
@@ -71,7 +77,7 @@ def choose_shots(content: dict[str, Any], shots: int, seed: int, source: str) ->
         raise UserError(f"The number of shots is {shots}; give a positive number.")
     instances: dict[int, dict[int, list]] = defaultdict(lambda: defaultdict(list))
     for entry in content["annotations"]:
-        if not entry.get("iscrowd"):
+        if not entry.get("iscrowd") and _has_area(entry):
             instances[entry["category_id"]][entry["image_id"]].append(entry)
     chosen = []
     for category in sorted(content["categories"], key=lambda category: category["id"]):
@@ -109,13 +115,18 @@ def read_fsdet_shots(
         path = place / f"full_box_{shots}shot_{category['name']}_trainval.json"
         found = [
             entry
-            for entry in read_coco(str(path))["annotations"]
+            for entry in read_coco(str(path), references=True)["annotations"]
             if entry["category_id"] == category["id"] and not entry.get("iscrowd")
         ]
         if len(found) != shots:
             raise UserError(f"{path} has {len(found)} instances of {category['name']!r}.")
         chosen += found
     return _shots(content, chosen, shots, seed, str(folder))
+
+
+def _has_area(entry: dict) -> bool:
+    box = entry.get("bbox")
+    return isinstance(box, list) and len(box) == 4 and are_finite(box) and min(box[2:]) > 0
 
 
 def _shots(

@@ -114,8 +114,9 @@ def add_ratios(content: dict[str, Any], name: str) -> tuple[dict[str, Any], int]
         masks = [_decode(coco, annotation, name) for annotation in annotations]
         for annotation, ratio in zip(annotations, estimate_occlusion(masks), strict=True):
             if annotation.get("occlusion_ratio") is None:
-                estimates[annotation["id"]] = {"occlusion_ratio": round(ratio, 6)}
-    annotations = [{**a, **estimates.get(a["id"], {})} for a in content["annotations"]]
+                # By object, as ids may repeat.
+                estimates[id(annotation)] = {"occlusion_ratio": round(ratio, 6)}
+    annotations = [{**a, **estimates.get(id(a), {})} for a in content["annotations"]]
     return {**content, "annotations": annotations}, len(estimates)
 
 
@@ -205,4 +206,17 @@ def _decode(coco: COCO, annotation: dict[str, Any], name: str) -> np.ndarray:
             f"{name}: annotation {annotation['id']} has no segmentation; "
             "occlusion can be told from masks only."
         )
-    return np.ascontiguousarray(coco.annToMask(annotation))  # OpenCV's order
+    image = coco.imgs[annotation["image_id"]]
+    try:
+        mask = coco.annToMask(annotation)
+    except Exception as error:  # pycocotools raises many kinds
+        raise UserError(
+            f"{name}: the segmentation of annotation {annotation['id']} can't be read ({error}); "
+            "correct or remove the annotation."
+        ) from error
+    if mask.shape != (image["height"], image["width"]):
+        raise UserError(
+            f"{name}: the segmentation of annotation {annotation['id']} is of another size than "
+            f"its image; correct or remove the annotation."
+        )
+    return np.ascontiguousarray(mask)  # OpenCV's order

@@ -6,6 +6,7 @@ ROOT/Data/CLS-LOC/val/<name>.JPEG                ROOT/Annotations/CLS-LOC/val/<n
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -25,9 +26,9 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 def read_single_object(root: str, split: str, num_classes: int) -> list[dict[str, Any]]:
     """List the images of a split that have exactly one box, in Detectron2's form.
 
-    The classes are the folders of ANNOTATIONS/train, by name. Images with several boxes, of one
-    class or more, are left out; those without an XML file aren't listed. Neither width nor
-    height is taken from the XML: Detectron2's mapper sets those of the image itself.
+    The classes are the folders of ANNOTATIONS/train, by name; a training image has the class of
+    its folder. Images with several boxes, of one class or more, are left out, as are those whose
+    box has no area; those without an XML file aren't listed.
 
     Args:
         root: The folder of `Data` and `Annotations`.
@@ -35,8 +36,10 @@ def read_single_object(root: str, split: str, num_classes: int) -> list[dict[str
         num_classes: What the model has; the folders must be as many.
 
     Returns:
-        One dict per image, ordered by file: "file_name", "image_id" (its number from 1) and
-        "annotations", a list of one box.
+        One dict per image, ordered by file: "file_name", "image_id" (its number from 1),
+        "annotated_size" and "annotations", a list of one box. The box counts in pixels of the
+        annotated size, the XML's (width, height), which isn't always the image's; None where the
+        XML states none.
 
     Raises:
         UserError: A folder or an image is missing, the classes are other or more than the
@@ -59,12 +62,17 @@ def read_single_object(root: str, split: str, num_classes: int) -> list[dict[str
         )
     numbers = {name: number for number, name in enumerate(classes)}
     files = sorted(annotations.rglob("*.xml"))
-    records = []
+    records, without_area = [], 0
     for file in files:
-        objects = read_boxes(file)
+        size, objects = read_xml(file)
         if len(objects) != 1:
             continue
         ((name, box),) = objects
+        if box[0] == box[2] or box[1] == box[3]:
+            without_area += 1
+            continue
+        if split == "train":  # some XML files of ImageNet have a word instead of the folder's name
+            name = file.relative_to(annotations).parts[0]
         if name not in numbers:
             raise UserError(f"{file}: the object's name {name!r} is none of the train folders.")
         image = (images / file.relative_to(annotations)).with_suffix(".JPEG")
@@ -72,21 +80,42 @@ def read_single_object(root: str, split: str, num_classes: int) -> list[dict[str
             raise UserError(f"{file} describes {image}, which does not exist; unpack it there.")
         annotation = {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": numbers[name]}
         records.append(
-            {"file_name": str(image), "image_id": len(records) + 1, "annotations": [annotation]}
+            {
+                "file_name": str(image),
+                "image_id": len(records) + 1,
+                "annotated_size": size,
+                "annotations": [annotation],
+            }
         )
     if not records:
         raise UserError(f"{annotations} has no XML file with exactly one object.")
-    logger.info("%s: %d of %d images have exactly one box", annotations, len(records), len(files))
+    logger.info(
+        "%s: %d of %d images have exactly one box; %d more have one of no area",
+        *(annotations, len(records), len(files), without_area),
+    )
     return records
 
 
 class SingleObjectMapper(DatasetMapper):
-    """Detectron2's mapper, which rejects training images whose box lies outside of them."""
+    """Detectron2's mapper for what `read_single_object` lists.
+
+    Boxes are brought from the annotated to the image's own size; training images whose box lies
+    outside of them are rejected.
+    """
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any] | None:
         """Read and augment one image; None rejects it."""
         sample = super().__call__(dataset_dict)
         return None if self.is_train and not len(sample["instances"]) else sample
+
+    def _transform_annotations(self, dataset_dict: dict, transforms: Any, image_shape: tuple):
+        if dataset_dict["annotated_size"] is not None:
+            own = dataset_dict["width"], dataset_dict["height"]
+            x, y = (new / old for new, old in zip(own, dataset_dict["annotated_size"], strict=True))
+            for annotation in dataset_dict["annotations"]:
+                x1, y1, x2, y2 = annotation["bbox"]
+                annotation["bbox"] = [x1 * x, y1 * y, x2 * x, y2 * y]
+        super()._transform_annotations(dataset_dict, transforms, image_shape)
 
 
 def list_classes(root: str) -> list[str]:
@@ -97,32 +126,43 @@ def list_classes(root: str) -> list[str]:
     )
 
 
-def read_boxes(file: Path) -> list[tuple[str, list[float]]]:
-    """Read the name and the box (x1, y1, x2, y2, pixels, as they stand) of each object.
+def read_xml(
+    file: Path,
+) -> tuple[tuple[float, float] | None, list[tuple[str, list[float]]]]:
+    """Read the size (width, height) that an XML states, and the name and box of each object.
+
+    Returns:
+        The size, None where it is absent or 0; and for each object its name and x1, y1, x2, y2 in
+        pixels, with x1 <= x2 and y1 <= y2 (some boxes of ImageNet have them exchanged).
 
     Raises:
-        UserError: The XML is broken, or an object lacks its name or a box with an area.
+        UserError: The XML is broken, or an object lacks its name or a box.
     """
     try:
         root = ElementTree.parse(file).getroot()
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise UserError(f"{file} is not XML ({error}); unpack it again.") from None
+    size = _numbers(root, [f"size/{key}" for key in ("width", "height")])
     objects = []
     for number, item in enumerate(root.iter("object"), 1):
         name = (item.findtext("name") or "").strip()
         if not name:
             raise UserError(f"{file}: object {number} has no name; correct the file.")
-        texts = [item.findtext(f"bndbox/{key}") for key in _CORNERS]
-        try:
-            box = [float(text or "") for text in texts]
-        except ValueError:
+        box = _numbers(item, [f"bndbox/{key}" for key in _CORNERS])
+        if box is None:
             raise UserError(
-                f"{file}: bndbox of object {number} needs numbers in {', '.join(_CORNERS)}, not "
-                f"{texts}; correct the file."
-            ) from None
-        if not all(map(math.isfinite, box)) or box[0] >= box[2] or box[1] >= box[3]:
-            raise UserError(
-                f"{file}: bndbox of object {number}, {box}, has no area; correct the file."
+                f"{file}: bndbox of object {number} needs numbers in {', '.join(_CORNERS)}; "
+                "correct the file."
             )
-        objects.append((name, box))
-    return objects
+        (x1, x2), (y1, y2) = sorted(box[::2]), sorted(box[1::2])
+        objects.append((name, [x1, y1, x2, y2]))
+    return (tuple(size) if size is not None and min(size) > 0 else None), objects
+
+
+def _numbers(element: ElementTree.Element, paths: Sequence[str]) -> list[float] | None:
+    """Read finite numbers; None if one is absent or something else."""
+    try:
+        numbers = [float(element.findtext(path) or "") for path in paths]
+    except ValueError:
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None

@@ -113,7 +113,7 @@ class OcclusionBinsEvaluator(PredictionsEvaluator):
             {
                 **annotation,
                 "iscrowd": annotation.get("iscrowd", 0),
-                "area": int(np.searchsorted(self._edges, annotation.get("occlusion_ratio", 0.0))),
+                "area": int(np.searchsorted(self._edges, annotation.get("occlusion_ratio") or 0.0)),
             }
             for annotation in self.content["annotations"]
         )

@@ -30,8 +30,10 @@ class SingleObjectEvaluator(DatasetEvaluator):
     def __init__(self, dataset: Sequence[dict]) -> None:
         """
         Args:
-            dataset: The truth: dicts with "image_id" and one of "annotations" (x1, y1, x2, y2).
+            dataset: The truth: dicts with "image_id", "annotated_size" (width, height; None for
+                the image's own) and one of "annotations" (x1, y1, x2, y2 in pixels of that size).
         """
+        self._sizes = {record["image_id"]: record["annotated_size"] for record in dataset}
         self._truth = {
             record["image_id"]: (annotation["category_id"], annotation["bbox"])
             for record in dataset
@@ -47,9 +49,13 @@ class SingleObjectEvaluator(DatasetEvaluator):
         """Keep the one prediction of each image."""
         for record, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
+            boxes, size = instances.pred_boxes.clone(), self._sizes[record["image_id"]]
+            if size is not None:  # the IoU is the same in either size
+                height, width = instances.image_size
+                boxes.scale(size[0] / width, size[1] / height)
             ((category, box, score),) = zip(
                 instances.pred_classes.tolist(),
-                instances.pred_boxes.tensor.tolist(),
+                boxes.tensor.tolist(),
                 instances.scores.tolist(),
                 strict=True,
             )
