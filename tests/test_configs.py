@@ -360,7 +360,7 @@ def test_variants_of_the_single_object_configs_differ_in_the_decoder_alone(name)
     for variant in ("encoder", "random_decoder", "pretrained_decoder"):
         cfg = load(name)
         cfg.model.variant = variant  # one value sets them all
-        assert cfg.train.output_dir.endswith(variant)
+        assert cfg.train.output_dir.endswith(f"{variant}_seed0")
         found[variant] = build(cfg)
     assert shapes(found["random_decoder"]) == shapes(found["pretrained_decoder"])
     encoder, decoder = (

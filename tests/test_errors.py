@@ -7,10 +7,17 @@ def fail(error):
     raise error
 
 
-@pytest.mark.parametrize("error", [UserError("x.json: no 'images'."), OSError("x.json: a folder")])
-def test_a_mistake_is_one_line_and_status_1(error, capsys):
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("x.json: no 'images'."), "x.json: no 'images'."),
+        (PermissionError(13, "Permission denied", "x"), "x: Permission denied."),
+        (OSError("disk full"), "disk full."),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_1(error, line, capsys):
     assert exit_status(fail)(error) == 1
-    assert capsys.readouterr() == ("", f"error: {error}\n")
+    assert capsys.readouterr() == ("", f"error: {line}\n")
 
 
 def test_a_fault_of_the_code_keeps_its_trace():

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the new rows (%(default)s)")
     args = parser.parse_args(argv)
-    weights = read_state_dict(args.checkpoint)
+    weights = read_state_dict(args.checkpoint, field="checkpoint")
     base, classes = _class_names(args.base_json), _class_names(args.json)
     weights = extend_classes(weights, base, classes, args.checkpoint, args.new_boxes, args.seed)
     save_state_dict(weights, args.output)

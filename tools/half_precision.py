@@ -18,7 +18,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.output.endswith(".safetensors"):
         raise UserError(f"{args.output} (output) must end in .safetensors.")
-    save_state_dict(_halve(read_state_dict(args.checkpoint), args.checkpoint), args.output)
+    weights = read_state_dict(args.checkpoint, field="checkpoint")
+    save_state_dict(_halve(weights, args.checkpoint), args.output)
 
 
 def _halve(weights: dict[str, torch.Tensor], path: str) -> dict[str, torch.Tensor]:

@@ -19,7 +19,7 @@ dataloader.test.num_workers = 2
 
 optimizer.lr = 5e-4
 train.init_checkpoint = "projects/imTED/weights/mae_vit_tiny_shapes.safetensors"
-train.output_dir = "output/single_object/shapes_${model.variant}"
+train.output_dir = "output/single_object/shapes_${model.variant}_seed${train.seed}"
 train.max_iter = 1500
 train.eval_period = 0
 train.amp.enabled = False

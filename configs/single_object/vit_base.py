@@ -13,7 +13,7 @@ from ..common.train import train
 optimizer.lr = 4e-4
 
 train.init_checkpoint = "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_base_full.pth"
-train.output_dir = "output/single_object/${model.variant}"
+train.output_dir = "output/single_object/${model.variant}_seed${train.seed}"
 train.max_iter = 60000
 train.best_metric = "single_object/mAP"
 train.amp.enabled = True

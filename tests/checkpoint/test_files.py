@@ -85,10 +85,11 @@ def test_what_is_no_checkpoint(tmp_path, content, suffix):
         read_state_dict(str(path))
 
 
-def test_cut_short(tmp_path):
+@pytest.mark.parametrize("kept", [2000, -99])
+def test_cut_short(tmp_path, kept):
     path = tmp_path / "weights.pth"
     torch.save({"a": torch.zeros(1000)}, path)
-    path.write_bytes(path.read_bytes()[:2000])
+    path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(UserError, match="is not a checkpoint"):
         read_state_dict(str(path))
 
@@ -107,7 +108,7 @@ def test_missing_file(tmp_path):
 
 
 def test_folder(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="is a folder; name the file"):
         read_state_dict(str(tmp_path))
 
 

@@ -246,6 +246,15 @@ def test_a_detector_of_a_deeper_encoder_is_refused(
     assert_refused(small_detector(), path, r"lacks.*blocks\.2", fine_tune=fine_tune)
 
 
+def test_one_regressor_for_all_classes_is_not_called_other_classes(
+    small_detector, small_detector_config, detector_file
+):
+    cfg = small_detector_config()
+    cfg.roi_heads.box_predictor.cls_agnostic_bbox_reg = True
+    path = detector_file(instantiate(cfg))
+    assert_refused(small_detector(), path, r"agree on the classes but not on cls_agnostic_bbox_reg")
+
+
 @pytest.mark.parametrize("masks", [False, True])
 def test_other_classes_are_refused_unless_fine_tuned(small_detector, detector_file, masks):
     trained = small_detector(masks=masks, num_classes=5, seed=1)

@@ -121,6 +121,10 @@ def test_eval_only_gives_the_same_numbers(train_net, tmp_path, ema):
     assert train_net("--eval-only", weights, f"train.output_dir={tmp_path / 'b'}", *options) == 0
     assert results(tmp_path / "b") == results(tmp_path / "a")
     assert not list((tmp_path / "b").glob("*.pth"))
+    assert (tmp_path / "b/config.yaml").exists()
+    trained_with = (tmp_path / "a/config.yaml").read_bytes()
+    assert train_net("--eval-only", weights, f"train.output_dir={tmp_path / 'a'}", *options) == 0
+    assert (tmp_path / "a/config.yaml").read_bytes() == trained_with
 
 
 def test_resuming_a_finished_run_evaluates_it(train_net, trained):
@@ -142,6 +146,36 @@ def test_resuming_with_other_frozen_parts_is_a_mistake(train_net, trained, capsy
     args = ("--resume", f"train.output_dir={trained}", "train.max_iter=9")
     assert train_net(*args, "train.frozen=[net.0]") == 1
     assert "trained other parameters" in capsys.readouterr().err
+
+
+def test_resuming_from_a_damaged_run_is_a_mistake(train_net, trained, tmp_path, capsys):
+    best = (trained / "model_best.pth").read_bytes()  # weights alone
+    torn = (trained / "model_0000002.pth").read_bytes()[:-99]
+    for i, (content, message) in enumerate(
+        {
+            None: "model_0000002.pth, to resume from, doesn't exist (train.output_dir); name",
+            torn: "model_0000002.pth can't be resumed from (",
+            best: "holds weights alone",
+        }.items()
+    ):
+        folder = interrupt(trained, tmp_path / str(i), 3)
+        (folder / "model_0000002.pth").unlink()
+        if content is not None:
+            (folder / "model_0000002.pth").write_bytes(content)
+        assert train_net("--resume", f"train.output_dir={folder}") == 1
+        (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+        assert message in line
+    folder = interrupt(trained, tmp_path / "best", 3)
+    (folder / "model_best.json").write_text('{"metric": ')
+    assert train_net("--resume", f"train.output_dir={folder}") == 1
+    assert "model_best.json isn't readable" in capsys.readouterr().err
+
+
+def test_resuming_without_a_checkpoint_trains_anew_and_says_so(train_net, tmp_path):
+    assert train_net("--resume", f"train.output_dir={tmp_path}", "train.max_iter=1") == 0
+    assert (
+        f"Nothing to resume in {tmp_path} (train.output_dir)" in (tmp_path / "log.txt").read_text()
+    )
 
 
 def test_no_iterations_evaluates_the_initial_weights(train_net, trained, tmp_path):
@@ -186,6 +220,10 @@ def test_bf16_trains_and_evaluates_on_a_cpu(train_net, trained, tmp_path):
         (["train.accumulation_steps=0"], "train.accumulation_steps is 0"),
         (["dataloader.train.total_batch_size=0"], "dataloader.train.total_batch_size is 0"),
         (["dataloader.train.dataset.size=0"], "no images"),
+        (["dataloader.test.num_workers=-1"], "dataloader.test.num_workers is -1"),
+        (["train.checkpointer.max_to_keep=0"], "train.checkpointer.max_to_keep is 0"),
+        (["train.clip_grad.max_norm=-1"], "train.clip_grad.max_norm is -1.0"),
+        (["optimizer.lr=-1"], "optimizer.lr is -1.0; it must be at least 0"),
         (["--num-gpus", "0"], "--num-gpus is 0"),
         (["--num-machines", "2"], "--dist-url"),
     ],
@@ -195,6 +233,15 @@ def test_mistakes_end_with_one_line(train_net, tmp_path, capsys, args, message):
     assert train_net(*flags, f"train.output_dir={tmp_path}", *[a for a in args if "=" in a]) == 1
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and message in error[0]
+
+
+@pytest.mark.parametrize("below", ["", "/run"])
+def test_an_output_folder_that_cannot_be_made_is_named(train_net, tmp_path, capsys, below):
+    (tmp_path / "file").touch()
+    path = f"{tmp_path}/file{below}"
+    assert train_net(f"train.output_dir={path}") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: '{path}' (train.output_dir) can't be written to (")
 
 
 def test_eval_only_names_a_checkpoint_without_average(train_net, tmp_path, capsys):

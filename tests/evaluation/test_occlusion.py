@@ -243,8 +243,9 @@ def test_a_list_that_is_none_is_refused(dataset, make, tmp_path, content):
         OcclusionRecallEvaluator(name, occluded=str(path), separated=str(path))
 
 
-def test_the_config_reports_lists_and_bins_beside_coco(dataset, make, tmp_path):
-    cfg = LazyConfig.load(str(ROOT / "configs/occlusion/shapes.py"))
+@pytest.mark.parametrize("name", ["shapes.py", "custom.py"])
+def test_the_config_reports_lists_and_bins_beside_coco(dataset, make, tmp_path, name):
+    cfg = LazyConfig.load(str(ROOT / "configs/occlusion" / name))
     mask = make.rectangle(0, 0, 20, 10)
     cfg.dataloader.test.dataset.names = dataset([make.annotation(mask, occlusion_ratio=0.3)])
     cfg.train.output_dir = str(tmp_path)

@@ -1,9 +1,9 @@
-"""COCO's AP beside the recall of occluded and of separated objects."""
+"""COCO's AP beside the recall of occluded and of separated objects, and AP by hidden part."""
 
 from detectron2.config import LazyCall as L
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluators
 
-from imted.evaluation import OcclusionRecallEvaluator
+from imted.evaluation import OcclusionBinsEvaluator, OcclusionRecallEvaluator
 
 occlusion = dict(
     # Lists by datasets/prepare_occlusion.py; "": derived from the masks of the test set.
@@ -26,3 +26,5 @@ evaluator = L(DatasetEvaluators)(
         ),
     ]
 )
+
+by_hidden_part = L(OcclusionBinsEvaluator)(dataset_name="${dataloader.test.dataset.names}")

@@ -25,8 +25,12 @@ def exit_status(main: Callable[P, int | None]) -> Callable[P, int]:
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
             return main(*args, **kwargs) or 0
-        except (UserError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        except UserError as error:
+            message = str(error)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            message = f"{where}{error.strerror or error}."
+        print(f"error: {message}", file=sys.stderr)
+        return 1
 
     return run

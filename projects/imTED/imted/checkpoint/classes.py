@@ -54,7 +54,7 @@ def extend_classes(
     if absent:
         raise UserError(
             f"The base class {absent[0]!r} is not among the {len(classes)} classes of --json, "
-            "which must have all of them."
+            "which must have all of them by the same names; are --base-json and --json exchanged?"
         )
     generator = torch.Generator().manual_seed(seed)
     extended = dict(weights)

@@ -23,13 +23,22 @@ _PLAIN_VALUES = [
     *(type(np.dtype(kind)) for kind in (np.bool_, np.int32, np.int64, np.float32, np.float64)),
 ]
 
+_UNREADABLE = (
+    *(SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError),
+    *(ValueError, KeyError),
+)
+"""What the readers raise for files that are torn or something else."""
 
-def read_state_dict(path: str, averaged: bool = False) -> dict[str, torch.Tensor]:
+
+def read_state_dict(
+    path: str, averaged: bool = False, field: str = "train.init_checkpoint"
+) -> dict[str, torch.Tensor]:
     """Read the weights in a ``.safetensors`` or torch file.
 
     Args:
         path: A path or any URL that iopath reads.
         averaged: Read the average that a training with `train.ema` keeps beside its weights.
+        field: What names the path, for messages.
 
     Returns:
         The state dict; a wrapping ``{"model": …}`` or ``{"state_dict": …}`` is taken off.
@@ -41,19 +50,22 @@ def read_state_dict(path: str, averaged: bool = False) -> dict[str, torch.Tensor
     try:
         local = PathManager.get_local_path(path)
     except Exception as error:  # whatever a URL handler raises, the user's part is the same
-        raise UserError(f"{path} (train.init_checkpoint) cannot be fetched: {error}") from None
+        raise UserError(f"{path} ({field}) cannot be fetched: {error}") from None
+    if Path(local).is_dir():
+        raise UserError(f"{path} ({field}) is a folder; name the file in it.")
     if not Path(local).is_file():
-        raise UserError(f"{path} (train.init_checkpoint) does not exist; correct the path.")
+        raise UserError(f"{path} ({field}) does not exist; correct the path.")
     try:
         if str(local).endswith(".safetensors"):
             content = load_file(local)
         else:
             with torch.serialization.safe_globals(_PLAIN_VALUES):
                 content = torch.load(local, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
+    except _UNREADABLE:
         raise UserError(
-            f"{path} (train.init_checkpoint) is not a checkpoint of plain tensors; give a "
-            ".safetensors file or one that torch.load reads with weights_only=True."
+            f"{path} ({field}) is not a checkpoint of plain tensors, or not all of "
+            "one; save or fetch it again, or give a .safetensors file or one that torch.load reads "
+            "with weights_only=True."
         ) from None
     if not isinstance(content, dict):
         content = {}
@@ -64,7 +76,7 @@ def read_state_dict(path: str, averaged: bool = False) -> dict[str, torch.Tensor
             content = content[wrapper]
     weights = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
     if not weights:
-        raise UserError(f"{path} (train.init_checkpoint) holds no weights; give a checkpoint.")
+        raise UserError(f"{path} ({field}) holds no weights; give a checkpoint.")
     return weights
 
 

@@ -206,7 +206,10 @@ def _copy(
             report.resampled.append(name)
         if value.shape != target.shape:
             found, expected = tuple(value.shape), f"{tuple(target.shape)}"
-            message = _class_message if name.startswith(_CLASS_LAYERS) else _size_message
+            message = _size_message
+            if name.startswith(_CLASS_LAYERS):
+                # Class scores come before box regressors: where they fit, the classes do.
+                message = _box_message if ".bbox_pred." in name else _class_message
             raise UserError(message(report.path, key, found, expected))
         values[name] = value
     with torch.no_grad():
@@ -243,4 +246,12 @@ def _class_message(path: str, key: str, found: tuple[int, ...], expected: str) -
         f"{path} (train.init_checkpoint) has other classes than the config's model: {key!r} is "
         f"{found} in the file and {expected} in the model; set the model's num_classes to the "
         "file's, or choose another file."
+    )
+
+
+def _box_message(path: str, key: str, found: tuple[int, ...], expected: str) -> str:
+    return (
+        f"{path} (train.init_checkpoint) and the config's model agree on the classes but not on "
+        f"cls_agnostic_bbox_reg, one box regressor for all of them: {key!r} is {found} in the file "
+        f"and {expected} in the model; choose the config that the file was trained with."
     )

@@ -89,7 +89,7 @@ def choose_shots(content: dict[str, Any], shots: int, seed: int, source: str) ->
         if len(whole) + len(rest) < shots:
             raise UserError(
                 f"{source} has {len(whole) + len(rest)} instances of {category['name']!r} that "
-                f"aren't crowds; {shots} shots need as many."
+                f"aren't crowds; {shots} shots need as many, so ask for fewer."
             )
         chosen += whole + rest[: shots - len(whole)]
     return _shots(content, chosen, shots, seed, source)

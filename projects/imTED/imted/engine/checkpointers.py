@@ -9,6 +9,12 @@ class RunCheckpointer(DetectionCheckpointer):
     """Save and load a run; a checkpoint of another model isn't one to resume from."""
 
     def _load_model(self, checkpoint: dict):
+        if "trainer" not in checkpoint:
+            raise UserError(
+                f"The checkpoint that {self.save_dir}/last_checkpoint (train.output_dir) names "
+                "holds weights alone; name one that can be resumed from, or give it to "
+                "train.init_checkpoint of a new run."
+            )
         incompatible = super()._load_model(checkpoint)
         shapes = [name for name, *_ in incompatible.incorrect_shapes]
         wrong = [*shapes, *incompatible.missing_keys, *incompatible.unexpected_keys]

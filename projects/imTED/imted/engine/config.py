@@ -65,6 +65,8 @@ def _load(path: str) -> DictConfig:
 def _override(cfg: DictConfig, override: str, path: str):
     key, equals, text = override.partition("=")
     key = key.strip()
+    if key.startswith("-"):
+        raise UserError(f"{override} is an option; options come before all key=value.")
     if not equals or not key or " " in key:
         raise UserError(f'"{override}" isn\'t an override; write key=value, without spaces.')
     _assign(cfg, key, _parse(key, text, _present(cfg, key, path)), path)

@@ -14,6 +14,8 @@ from detectron2.engine.hooks import BestCheckpointer as D2BestCheckpointer
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 
+from imted.errors import UserError
+
 
 class ReseedHook(HookBase):
     """Seed torch, numpy and random before each step from the seed, the rank and the iteration.
@@ -47,8 +49,14 @@ class BestCheckpointer(D2BestCheckpointer):
     def before_train(self):
         """Read the record of the run that is resumed."""
         if self.trainer.start_iter > 0 and os.path.isfile(self._record):
-            with open(self._record) as f:
-                record = json.load(f)
+            try:
+                with open(self._record) as f:
+                    record = json.load(f)
+            except ValueError as error:
+                raise UserError(
+                    f"{self._record} isn't readable ({error}); remove it to start looking for the "
+                    "best weights anew."
+                ) from error
             if record["metric"] == self._val_metric:
                 self.best_metric, self.best_iter = record["value"], record["iteration"]
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -18,7 +19,7 @@ from omegaconf import DictConfig
 from imted.data.coco_json import fit_to_dataset
 from imted.engine.config import load_config
 from imted.engine.evaluate import evaluate_checkpoint
-from imted.engine.setup import check_settings, train_device
+from imted.engine.setup import check_settings, make_output_dir, train_device
 from imted.engine.train import do_train
 from imted.errors import UserError
 
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         # Mistakes in the config show before anything is started.
         cfg = load_config(args.config_file, args.opts)
         check_settings(cfg)
+        make_output_dir(cfg)
         device = train_device(cfg)
         if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
             _join(args, device)
@@ -76,7 +78,11 @@ def _setup(args: argparse.Namespace) -> DictConfig:
     setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name="imted")
     logging.getLogger("detectron2.engine.train_loop").addFilter(_is_no_mistake)
     fit_to_dataset(cfg, training=not args.eval_only)
+    config = Path(cfg.train.output_dir, "config.yaml")
+    trained_with = config.read_bytes() if args.eval_only and config.is_file() else None
     default_setup(cfg, args)
+    if trained_with is not None and comm.is_main_process():
+        config.write_bytes(trained_with)  # an evaluation doesn't change what a training has left
     return cfg
 
 

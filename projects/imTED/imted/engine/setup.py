@@ -1,5 +1,8 @@
 """What training and evaluation read from a config alike."""
 
+import os
+import tempfile
+
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,34 +17,65 @@ TRAIN_KEYS = (
     *("clip_grad", "frozen", "frozen_eval", "ema", "ddp", "checkpointer"),
     *("eval_period", "best_metric", "log_period"),
 )
+LEAST = {
+    "train.max_iter": 0,
+    "train.seed": 0,
+    "train.accumulation_steps": 1,
+    "train.eval_period": 0,
+    "train.checkpointer.period": 1,
+    "train.checkpointer.max_to_keep": 1,
+    "train.log_period": 1,
+    "train.clip_grad.max_norm": 0,
+    "train.ema.decay": 0,
+    "optimizer.lr": 0,
+    "optimizer.weight_decay": 0,
+    "dataloader.train.num_workers": 0,
+    "dataloader.test.num_workers": 0,
+}
+OPTIONAL = (  # None, or absent from a config that does without
+    *("train.checkpointer.max_to_keep", "optimizer.lr", "optimizer.weight_decay"),
+    *("dataloader.train.num_workers", "dataloader.test.num_workers"),
+)
 
 
 def check_settings(cfg: DictConfig):
-    """Raise UserError when a value in `train` is missing or out of its range."""
+    """Raise UserError when a value in `train` is missing, or any value is out of its range."""
     missing = [key for key in TRAIN_KEYS if key not in cfg.train]
     if missing:
         raise UserError(f"The config's train lacks {', '.join(missing)}.")
-    least = {
-        "max_iter": 0,
-        "seed": 0,
-        "accumulation_steps": 1,
-        "eval_period": 0,
-        "checkpointer.period": 1,
-        "log_period": 1,
-    }
-    for key, minimum in least.items():
+    for key, minimum in LEAST.items():
         try:
-            value = OmegaConf.select(cfg.train, key)
+            value = OmegaConf.select(cfg, key)
         except OmegaConfBaseException as error:  # it refers to what isn't there
             reason = str(error).splitlines()[0]
-            raise UserError(f"train.{key} has no value ({reason}); set train.{key}.") from error
+            raise UserError(f"{key} has no value ({reason}); set {key}.") from error
+        if value is None and key in OPTIONAL:
+            continue
         if value is None or value < minimum:
-            raise UserError(f"train.{key} is {value}; it must be at least {minimum}.")
+            raise UserError(f"{key} is {value}; it must be at least {minimum}.")
     frozen = cfg.train.frozen
     if frozen is None or not all(isinstance(name, str) for name in frozen):
         raise UserError(f"train.frozen is {frozen}; it must be a list of modules and parameters.")
     amp_dtype(cfg)
     train_device(cfg)
+
+
+def make_output_dir(cfg: DictConfig):
+    """Make `train.output_dir`.
+
+    Raises:
+        UserError: it can't be made, or nothing can be written into it.
+    """
+    path = cfg.train.output_dir
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{path!r} (train.output_dir) can't be written to ({error.strerror}); name a folder "
+            "that can."
+        ) from None
 
 
 def train_device(cfg: DictConfig) -> torch.device:
