@@ -67,7 +67,10 @@ def main(argv: list[str] | None = None) -> None:
             )
             lists = derive_lists(content, arguments.json)
         except KeyError as error:
-            raise UserError(f"{arguments.json} lacks {error}, or an entry with that id.") from None
+            raise UserError(
+                f"{arguments.json}: an annotation names {error}, which is none of its images or "
+                "categories; correct or remove it."
+            ) from None
         if estimates:
             path = arguments.output / "annotations.json"
             write_json(content, path)

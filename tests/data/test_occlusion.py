@@ -178,6 +178,13 @@ def test_the_command_converts_the_published_lists(prepare, tmp_path, capsys):
     assert (coco_mask.decode(lists[0][1].segmentation) == CUT).all()
 
 
+def test_an_image_without_its_size_is_named():
+    content = make_content(CUT, BAR)
+    del content["images"][0]["height"]
+    with pytest.raises(UserError, match=r"a\.json: image 5 has no height"):
+        add_ratios(content, "a.json")
+
+
 def text_of(**changes) -> str:
     """A json whose first annotation is changed."""
     content = make_content(CUT, BAR)
@@ -195,7 +202,7 @@ def text_of(**changes) -> str:
         (text_of(segmentation=[[5, 5]]), "segmentation of annotation 1 can't be read"),
         (text_of(segmentation=[1, 2, 3, 4, 5, 6]), "segmentation of annotation 1 can't be read"),
         (text_of(segmentation={"size": [9, 9], "counts": [0, 81]}), "of another size"),
-        (text_of(image_id=7), "lacks 7"),
+        (text_of(image_id=7), "an annotation names 7, which is none of its images"),
     ],
 )
 def test_the_command_names_mistakes_in_one_line(prepare, tmp_path, capsys, content, message):

@@ -207,6 +207,9 @@ def _decode(coco: COCO, annotation: dict[str, Any], name: str) -> np.ndarray:
             "occlusion can be told from masks only."
         )
     image = coco.imgs[annotation["image_id"]]
+    for side in ("height", "width"):
+        if not isinstance(image.get(side), int):
+            raise UserError(f"{name}: image {image['id']} has no {side}, an integer; add it.")
     try:
         mask = coco.annToMask(annotation)
     except Exception as error:  # pycocotools raises many kinds

@@ -68,7 +68,8 @@ def evaluate_checkpoint(cfg: DictConfig) -> dict:
     if fresh:
         raise UserError(
             f"{path} (train.init_checkpoint) isn't a trained model: it lacks {next(iter(fresh))} "
-            f"and {len(fresh) - 1} more; --eval-only needs what a training has saved."
+            f"and {len(fresh) - 1} more; --eval-only needs what a training has saved, such as "
+            f"train.init_checkpoint={cfg.train.output_dir}/model_final.pth."
         )
     return do_test(cfg, model)
 
