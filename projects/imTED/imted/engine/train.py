@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Callable
-from pickle import UnpicklingError
 
 from detectron2.config import instantiate
 from detectron2.engine import HookBase, create_ddp_model, hooks
@@ -104,25 +103,7 @@ def _load_weights(
             "(train.output_dir); put it on storage that all machines share."
         )
     if found[0]:
-        path = checkpointer.get_checkpoint_file()
-        other = "name another model_*.pth of that folder in its last_checkpoint"
-        if not os.path.isfile(path):
-            raise UserError(f"{path}, to resume from, doesn't exist (train.output_dir); {other}.")
-        try:
-            rest = checkpointer.load(path)
-        except (
-            RuntimeError,
-            EOFError,
-            OSError,
-            UnpicklingError,
-        ) as error:  # torch's, of a torn file
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{path} can't be resumed from ({reason}); {other}.") from error
-        except ValueError as error:  # torch's, of an optimizer with other parameters
-            raise UserError(
-                f"The checkpoint in {cfg.train.output_dir} (train.output_dir) trained other "
-                f"parameters ({error}); resume with the train.frozen and the optimizer of that run."
-            ) from error
+        rest = checkpointer.resume()
         return rest.get("ema"), checkpointer.checkpointables["trainer"].iter + 1
     if resume:
         logger.warning(
