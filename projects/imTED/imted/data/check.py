@@ -9,7 +9,7 @@ from typing import Any
 from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
 
-from imted.data.check_masks import are_finite, is_usable_rle, usable_polygons
+from imted.data.check_geometry import are_finite, is_box, is_usable_rle, usable_polygons
 from imted.data.check_report import CheckedDataset, Report, write_repaired
 from imted.errors import UserError
 
@@ -263,7 +263,7 @@ def _check_annotations(data: CheckedDataset) -> None:
 def _repair_box(data: CheckedDataset, entry: dict, image: dict, name: str) -> bool:
     """Clip the box of an annotation to its image; False if no box is left."""
     box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not are_finite(box):
+    if not is_box(box):
         data.add("box_invalid", f"{name}: {box}")
         return False
     x, y, width, height = box

@@ -1,10 +1,15 @@
-"""Which of an annotation's polygons, or whether its RLE, give Detectron2 a mask with pixels."""
+"""Whether an annotation's box, polygons and RLE are of a form that Detectron2 can use."""
 
 import math
 from collections.abc import Iterable
 from typing import Any
 
 import pycocotools.mask as mask_util
+
+
+def is_box(value: Any) -> bool:
+    """Tell whether a value is four finite numbers [x, y, width, height], of an area or not."""
+    return isinstance(value, list) and len(value) == 4 and are_finite(value)
 
 
 def usable_polygons(polygons: list, image: dict) -> list[list[float]]:

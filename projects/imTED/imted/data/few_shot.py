@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imted.data.check import read_coco
-from imted.data.check_masks import are_finite
+from imted.data.check_geometry import is_box
 from imted.data.subsets import seeded_order, select
 from imted.errors import UserError
 
@@ -126,7 +126,7 @@ def read_fsdet_shots(
 
 def _has_area(entry: dict) -> bool:
     box = entry.get("bbox")
-    return isinstance(box, list) and len(box) == 4 and are_finite(box) and min(box[2:]) > 0
+    return is_box(box) and min(box[2:]) > 0
 
 
 def _shots(

@@ -220,6 +220,6 @@ def _decode(coco: COCO, annotation: dict[str, Any], name: str) -> np.ndarray:
     if mask.shape != (image["height"], image["width"]):
         raise UserError(
             f"{name}: the segmentation of annotation {annotation['id']} is of another size than "
-            f"its image; correct or remove the annotation."
+            "its image; correct or remove the annotation."
         )
     return np.ascontiguousarray(mask)  # OpenCV's order
