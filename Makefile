@@ -35,8 +35,7 @@ lint: $(READY)
 	$(RUN) -m ruff format --check .
 
 # The json of the last split is written last, so it stands for all of them.
-$(SHAPES): datasets/prepare_shapes.py $(wildcard projects/imTED/imted/data/shapes*.py) \
-    projects/imTED/imted/data/textures.py | $(READY)
+$(SHAPES): datasets/prepare_shapes.py $(wildcard projects/imTED/imted/synthetic/*.py) | $(READY)
 	$(RUN) datasets/prepare_shapes.py --output datasets/shapes \
 	    --max-objects 4 --min-object 0.25 --class-colours
 

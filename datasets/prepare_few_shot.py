@@ -5,10 +5,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from imted.data.check import read_coco
-from imted.data.few_shot import COCO_NOVEL, base_part, choose_shots, read_fsdet_shots
-from imted.data.json_file import write_json
+from imted.data.coco_json import read_coco, write_json
 from imted.errors import UserError, exit_status
+from imted.experiments.few_shot.data import COCO_NOVEL, base_part, choose_shots, read_fsdet_shots
 
 EPILOG = """\
 what it writes

@@ -5,10 +5,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from imted.data.check import read_coco
-from imted.data.json_file import write_json
-from imted.data.low_shot import choose_images
+from imted.data.coco_json import read_coco, write_json
 from imted.errors import exit_status
+from imted.experiments.low_shot.data import choose_images
 
 EPILOG = """\
 what it writes

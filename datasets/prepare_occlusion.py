@@ -5,11 +5,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from imted.data.check import read_coco
-from imted.data.json_file import write_json
-from imted.data.occluded_coco import read_published_list
-from imted.data.occlusion import LISTS, add_ratios, derive_lists, write_list
+from imted.data.coco_json import read_coco, write_json
 from imted.errors import UserError, exit_status
+from imted.experiments.occlusion.data import LISTS, add_ratios, derive_lists, write_list
+from imted.experiments.occlusion.occluded_coco import read_published_list
 
 EPILOG = """\
 what it writes

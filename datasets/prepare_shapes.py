@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from imted.data.shapes import CLASS_NAMES, ShapesOptions
-from imted.data.shapes_dataset import check_split, write_split
 from imted.errors import UserError, exit_status
+from imted.synthetic.dataset import check_split, write_split
+from imted.synthetic.shapes import CLASS_NAMES, ShapesOptions
 
 EPILOG = f"""\
 what it writes

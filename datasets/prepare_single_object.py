@@ -5,9 +5,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from imted.data.shapes import CLASS_NAMES, ShapesOptions
-from imted.data.single_object_shapes import write_single_object
 from imted.errors import exit_status
+from imted.experiments.single_object.synthetic import write_single_object
+from imted.synthetic.shapes import CLASS_NAMES, ShapesOptions
 
 EPILOG = f"""\
 what it writes

@@ -1,6 +1,10 @@
-"""Models of a few thousand parameters, made from the configs that users start from."""
+"""Small models made from the configs that users start from, and the command line on a toy."""
 
 import importlib.util
+import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -9,9 +13,12 @@ import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
 
+from imted.checkpoint import save_mae
 from imted.modeling import MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
 
 ROOT = Path(__file__).resolve().parents[1]
+TOYS = ROOT / "tests/engine"
+CONFIG = str(TOYS / "toy_config.py")
 ENCODER = dict(embed_dim=32, depth=3, num_heads=2, pretrain_img_size=64)
 DECODER = dict(dim=16, depth=2, num_heads=4, grid_size=4)
 CHANNELS = 12  # of the pyramid
@@ -43,10 +50,10 @@ def load_script():
 def small_detector_config():
     """Return the model's config: the tiny detector, made smaller still."""
 
-    def config(rung: str = "imted", masks: bool = False, num_classes: int = 3):
+    def config(variant: str = "imted", masks: bool = False, num_classes: int = 3):
         name = "mask" if masks else "faster"
         cfg = make_small(f"imted_{name}_rcnn_tiny.py", num_classes)
-        cfg.roi_heads.rung = rung
+        cfg.roi_heads.variant = variant
         return cfg
 
     return config
@@ -70,9 +77,9 @@ def small_released_config():
 def small_detector(small_detector_config):
     """Build a GeneralizedRCNN, the same for the same seed."""
 
-    def build(rung: str = "imted", masks: bool = False, num_classes: int = 3, seed: int = 0):
+    def build(variant: str = "imted", masks: bool = False, num_classes: int = 3, seed: int = 0):
         torch.manual_seed(seed)
-        return instantiate(small_detector_config(rung, masks, num_classes))
+        return instantiate(small_detector_config(variant, masks, num_classes))
 
     return build
 
@@ -204,3 +211,70 @@ def randomize():
         return module.eval()
 
     return apply
+
+
+@pytest.fixture
+def mae_file(small_mae, tmp_path):
+    """Write a small masked autoencoder's checkpoint; return its path and its weights by name."""
+
+    def write(name: str = "mae_full.pth", drop: tuple[str, ...] = (), **kwargs):
+        weights = small_mae(seed=7, **kwargs).official_state_dict()
+        weights = {key: torch.randn_like(value) for key, value in weights.items()}
+        path = tmp_path / name
+        kept = {key: v for key, v in weights.items() if not key.startswith(drop or ("\0",))}
+        torch.save({"model": kept}, path)
+        return str(path), kept
+
+    return write
+
+
+@pytest.fixture
+def saved_mae(small_mae, tmp_path):
+    """Save a small masked autoencoder with `save_mae`; return the path and the model."""
+
+    def save(name: str):
+        model = small_mae(seed=7)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_()
+        path = str(tmp_path / name)
+        save_mae(model, path)
+        return path, model
+
+    return save
+
+
+@pytest.fixture
+def toy_config(monkeypatch):
+    """Path of a small config; what it imports is importable, and torch runs on one thread."""
+    monkeypatch.syspath_prepend(str(TOYS))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield CONFIG
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def train_net(toy_config):
+    """Run the command line on the toy config in this process; return its exit status."""
+    from imted.engine.launcher import main
+
+    loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "imted")]
+    before = [(x.handlers[:], x.level, x.propagate) for x in loggers]
+    yield lambda *args: main(["--config-file", toy_config, *map(str, args)])
+    for logger, (logger.handlers, level, logger.propagate) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.fixture
+def shell():
+    """Run a Python command in the repository with the toy importable; return what it did."""
+
+    def run(*command):
+        paths = [str(TOYS), str(ROOT / "projects" / "imTED"), os.environ.get("PYTHONPATH", "")]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            [sys.executable, *map(str, command)], cwd=ROOT, env=env, capture_output=True, text=True
+        )
+
+    return run

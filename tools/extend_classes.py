@@ -9,7 +9,7 @@ import sys
 
 from imted.checkpoint import read_state_dict, save_state_dict
 from imted.checkpoint.classes import extend_classes
-from imted.data.check import read_coco
+from imted.data.coco_json import read_coco
 from imted.errors import exit_status
 
 

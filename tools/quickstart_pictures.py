@@ -19,13 +19,13 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from imted.checkpoint import read_state_dict
-from imted.data.coco_json import fit_to_dataset
+from imted.coco_check.dataset import fit_to_dataset
 from imted.engine.config import load_config
 from imted.errors import UserError, exit_status
 from imted.modeling import MaskedAutoencoder
-from imted.plots import save_losses, save_modulator, save_sheet
-from imted.reconstruction import load_mae, reconstruct
-from imted.visualize import draw_predictions, load_predictions
+from imted.visualization.drawing import draw_predictions, load_predictions
+from imted.visualization.plots import save_losses, save_modulator, save_sheet
+from imted.visualization.reconstruction import load_mae, reconstruct
 
 PREDICTIONS = "inference/coco_instances_results.json"
 FILES = ("config.yaml", "metrics.json", "model_final.pth", "results.json", PREDICTIONS)
@@ -77,7 +77,7 @@ def draw_modulator(run: str, path: str) -> None:
     """Draw the modulator's scale in the trained weights."""
     weights = read_state_dict(f"{run}/model_final.pth")
     if MODULATOR not in weights:
-        raise UserError("this rung has no modulator.")
+        raise UserError("this variant has no modulator.")
     save_modulator(weights[MODULATOR].numpy(), path)
 
 
@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
     for name, draw in optional.items():
         try:
             draw(paths[name])
-        except UserError as error:  # the run came of no MAE, or its rung lacks the modulator
+        except UserError as error:  # the run came of no MAE, or its variant lacks the modulator
             print(f"No {name}.png: {error}")
             del paths[name]
     print("\n".join([*paths.values(), *summary]))

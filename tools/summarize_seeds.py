@@ -6,15 +6,18 @@ column.
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from scipy import stats
 from tabulate import tabulate
 
 from imted.errors import UserError, exit_status
-from imted.evaluation.seeds import mean_interval
 
 EPILOG = """\
 example
@@ -101,6 +104,21 @@ def _cell(values: list[float | None]) -> str:
     mean, half = mean_interval(measured)
     text = f"{mean:.2f} ± {half:.2f}" if len(measured) > 1 else f"{mean:.2f}"
     return text if len(measured) == len(values) else f"{text} ({len(measured)} of {len(values)})"
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Return the mean and half the width of its confidence interval, by Student's t.
+
+    Args:
+        values: of independent runs; the half-width of one alone is NaN.
+        confidence: the probability that the interval holds the true mean, if the values are
+            normal.
+    """
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return mean, math.nan
+    quantile = stats.t.ppf((1 + confidence) / 2, len(values) - 1)
+    return mean, float(quantile * stats.sem(values))
 
 
 if __name__ == "__main__":

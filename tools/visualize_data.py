@@ -13,11 +13,12 @@ from detectron2.config import instantiate
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from PIL import Image
 
-from imted.data.check import check_dataset
-from imted.data.coco_json import fit_to_dataset, register_coco_json, summarize
+from imted.coco_check.check import check_dataset
+from imted.coco_check.dataset import fit_to_dataset, summarize
+from imted.data.coco_json import register_coco_json
 from imted.engine.config import load_config
 from imted.errors import UserError, exit_status
-from imted.visualize import (
+from imted.visualization.drawing import (
     draw_annotations,
     draw_predictions,
     draw_training_sample,

@@ -2,5 +2,5 @@
 
 from ..coco.imted_faster_rcnn_vit_small_3x import dataloader, lr_multiplier, model, optimizer, train
 
-model.roi_heads.rung = "baseline"
+model.roi_heads.variant = "baseline"
 train.output_dir = "output/baselines/faster_rcnn_vit_small_3x"

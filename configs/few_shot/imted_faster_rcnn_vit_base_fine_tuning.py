@@ -13,7 +13,7 @@ from fvcore.common.param_scheduler import MultiStepParamScheduler
 
 from ..coco.imted_faster_rcnn_vit_base_3x import model, optimizer, train
 from ..common.data.coco_json import dataloader, dataset
-from ..common.data.few_shot import evaluator, few_shot
+from .common import evaluator, few_shot
 
 dataset.train_json = "datasets/coco_few_shot/${few_shot.setting}_seed${few_shot.seed}.json"
 dataloader.evaluator = evaluator

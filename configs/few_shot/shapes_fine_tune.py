@@ -7,8 +7,8 @@ python tools/extend_classes.py output/few_shot/shapes_base/model_final.pth \
     --json datasets/shapes_few_shot/10shot_seed0.json
 """
 
-from ..common.data.few_shot import evaluator, few_shot
 from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
+from .common import evaluator, few_shot
 
 dataset.train_json = "datasets/shapes_few_shot/${few_shot.setting}_seed${few_shot.seed}.json"
 evaluator.novel_classes = ["ring", "cross"]

@@ -7,8 +7,7 @@ epochs of configs/coco over the images of LVIS. Needs the package lvis.
 
 from detectron2.config import LazyCall as L
 
-from imted.data.lvis import federated_loss_weights
-from imted.evaluation import LVISEvaluator
+from imted.data.lvis import LVISEvaluator, federated_loss_weights
 
 from ..coco.imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
 

@@ -4,7 +4,7 @@ datasets/prepare_occlusion.py makes the two lists from the published ones.
 """
 
 from ..coco.imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
-from ..common.data.occlusion import evaluator, occlusion
+from .common import evaluator, occlusion
 
 occlusion.occluded = "datasets/occluded_coco/occluded.json"
 occlusion.separated = "datasets/occluded_coco/separated.json"

@@ -8,7 +8,6 @@ The json needs masks, from which it is estimated how much of an object is hidden
 `occlusion.occluded=… occlusion.separated=…`.
 """
 
-from ..common.data.occlusion import by_hidden_part, evaluator, occlusion
 from ..custom.imted_mask_rcnn_vit_tiny import (
     dataloader,
     dataset,
@@ -17,6 +16,7 @@ from ..custom.imted_mask_rcnn_vit_tiny import (
     optimizer,
     train,
 )
+from .common import by_hidden_part, evaluator, occlusion
 
 evaluator.evaluators.append(by_hidden_part)
 dataloader.evaluator = evaluator

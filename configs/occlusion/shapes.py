@@ -6,8 +6,8 @@ python train_net.py --config-file configs/occlusion/shapes.py --eval-only \
     train.init_checkpoint=output/quickstart/model_final.pth
 """
 
-from ..common.data.occlusion import by_hidden_part, evaluator, occlusion
 from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
+from .common import by_hidden_part, evaluator, occlusion
 
 evaluator.evaluators.append(by_hidden_part)
 dataloader.evaluator = evaluator

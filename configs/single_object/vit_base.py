@@ -2,13 +2,70 @@
 
 We could not find how the paper trains this. Losses, image size and schedule are ours: 256 images
 an iteration, 60 000 iterations, cosine. The three variants share all of it.
+
+The images are ImageNet's with one box, resized to a square: `dataloader.train.dataset.root` is the
+folder of Data/CLS-LOC and Annotations/CLS-LOC.
 """
 
-from ..common.data.single_object import dataloader
-from ..common.models.single_object import model
+import detectron2.data.transforms as T
+from detectron2.config import LazyCall as L
+from detectron2.data import build_detection_test_loader
+from omegaconf import OmegaConf
+
+from imted.data.train_loader import build_train_loader
+from imted.experiments.single_object import (
+    SingleObjectEvaluator,
+    SingleObjectLocalizer,
+    SingleObjectMapper,
+    read_single_object,
+)
+from imted.modeling import MAEEncoder
+
+from ..common.constants import imagenet
 from ..common.optim import optimizer
 from ..common.schedule import cosine as lr_multiplier
+from ..common.sizes import base
 from ..common.train import train
+
+model = L(SingleObjectLocalizer)(
+    variant="pretrained_decoder",  # encoder, random_decoder or pretrained_decoder
+    num_classes=1000,
+    encoder=L(MAEEncoder)(
+        **base.encoder, patch_size=16, drop_path_rate=0.0, use_act_checkpoint=False
+    ),
+    decoder=dict(**base.decoder, drop_path_rate=0.0, use_act_checkpoint=False),
+    l1_weight=5.0,
+    giou_weight=2.0,
+    **imagenet,
+)
+
+dataloader = OmegaConf.create()
+dataloader.train = L(build_train_loader)(
+    dataset=L(read_single_object)(
+        root="datasets/imagenet", split="train", num_classes="${model.num_classes}"
+    ),
+    mapper=L(SingleObjectMapper)(
+        is_train=True,
+        augmentations=[L(T.Resize)(shape=(224, 224)), L(T.RandomFlip)(horizontal=True)],
+        image_format="RGB",
+    ),
+    total_batch_size=256,
+    num_workers=8,
+    seed="${train.seed}",
+)
+dataloader.test = L(build_detection_test_loader)(
+    dataset=L(read_single_object)(
+        root="${dataloader.train.dataset.root}", split="val", num_classes="${model.num_classes}"
+    ),
+    mapper=L(SingleObjectMapper)(
+        is_train=False,
+        augmentations=["${dataloader.train.mapper.augmentations[0]}"],  # the resizing
+        image_format="${dataloader.train.mapper.image_format}",
+    ),
+    batch_size=32,
+    num_workers=4,
+)
+dataloader.evaluator = L(SingleObjectEvaluator)(dataset="${dataloader.test.dataset}")
 
 optimizer.lr = 4e-4
 

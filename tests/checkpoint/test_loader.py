@@ -13,13 +13,13 @@ from imted.modeling import WindowedEncoder
 
 ENCODER = ("patch_embed", "cls_token", "pos_embed", "blocks")
 HEAD = "roi_heads.box_head."
-# rung: parts of the MAE that its box head takes over
+# variant: parts of the MAE that its box head takes over
 MIGRATES = {
     "baseline": (),
     "decoder_head": ("decoder_pos_embed", "decoder_blocks"),
     "integral": ("norm", "decoder_embed", "decoder_pos_embed", "decoder_blocks"),
     "imted": ("norm", "decoder_embed", "decoder_pos_embed", "decoder_blocks"),
-    "control": ("norm",),
+    "random_decoder": ("norm",),
 }
 DECODER_PARTS = ("decoder_", "mask_token", "norm.")
 
@@ -43,30 +43,30 @@ def assert_refused(model, path, match, **kwargs):
     assert_equal(model.state_dict(), before)
 
 
-def expected_migration(model, weights, rung) -> dict[str, torch.Tensor]:
+def expected_migration(model, weights, variant) -> dict[str, torch.Tensor]:
     """What the model's state must be: MAE tensors by name, all others as they were."""
     expected = snapshot(model)
     for key, value in weights.items():
         part = key.split(".")[0]
         if part in ENCODER:
             expected[f"backbone.net.{key}"] = value.float()
-        elif part in MIGRATES[rung]:
+        elif part in MIGRATES[variant]:
             expected[f"{HEAD}{key}"] = value.float()
     assert expected.keys() == model.state_dict().keys()
     return expected
 
 
 @pytest.mark.parametrize("masks", [False, True])
-@pytest.mark.parametrize("rung", MIGRATES)
-def test_every_tensor_lands_where_it_belongs(small_detector, mae_file, rung, masks):
+@pytest.mark.parametrize("variant", MIGRATES)
+def test_every_tensor_lands_where_it_belongs(small_detector, mae_file, variant, masks):
     path, weights = mae_file()
-    model = small_detector(rung, masks)
-    expected = expected_migration(model, weights, rung)
+    model = small_detector(variant, masks)
+    expected = expected_migration(model, weights, variant)
     report = load_checkpoint(model, path)
     assert_equal(model.state_dict(), expected)
-    changed = len([k for k in weights if k.split(".")[0] in (*ENCODER, *MIGRATES[rung])])
+    changed = len([k for k in weights if k.split(".")[0] in (*ENCODER, *MIGRATES[variant])])
     assert len(report.loaded) == changed
-    if rung in ("imted", "control"):
+    if variant in ("imted", "random_decoder"):
         assert not model.roi_heads.box_pooler.scale.any()
 
 
@@ -152,20 +152,20 @@ def test_a_masked_autoencoder_of_another_patch_size_is_refused(small_mae, mae_fi
     assert_refused(small_mae(), path, r"another size.*'decoder_pred\.weight'")
 
 
-@pytest.mark.parametrize("rung", ["decoder_head", "integral", "imted"])
+@pytest.mark.parametrize("variant", ["decoder_head", "integral", "imted"])
 @pytest.mark.parametrize("keep_norm", [True, False])
 def test_an_encoder_alone_is_refused_where_the_decoder_migrates(
-    small_detector, mae_file, rung, keep_norm
+    small_detector, mae_file, variant, keep_norm
 ):
     path, _ = mae_file("mae.pth", drop=DECODER_PARTS[: 2 if keep_norm else 3])
-    assert_refused(small_detector(rung), path, rf"without its decoder.*{rung}.*_full")
+    assert_refused(small_detector(variant), path, rf"without its decoder.*{variant}.*_full")
 
 
-@pytest.mark.parametrize("rung", ["baseline", "control"])
-def test_an_encoder_alone_is_enough_without_a_migrated_decoder(small_detector, mae_file, rung):
+@pytest.mark.parametrize("variant", ["baseline", "random_decoder"])
+def test_an_encoder_alone_is_enough_without_a_migrated_decoder(small_detector, mae_file, variant):
     path, weights = mae_file("mae.pth", drop=DECODER_PARTS[:2])  # as published: with its norm
-    model = small_detector(rung)
-    expected = expected_migration(model, weights, rung)
+    model = small_detector(variant)
+    expected = expected_migration(model, weights, variant)
     load_checkpoint(model, path)
     assert_equal(model.state_dict(), expected)
 
@@ -216,10 +216,10 @@ def detector_file(tmp_path):
     return save
 
 
-@pytest.mark.parametrize("rung", MIGRATES)
-def test_a_detectors_own_file_loads_as_it_is(small_detector, detector_file, rung):
-    trained, model = small_detector(rung, True, seed=1), small_detector(rung, True)
-    if rung in ("imted", "control"):
+@pytest.mark.parametrize("variant", MIGRATES)
+def test_a_detectors_own_file_loads_as_it_is(small_detector, detector_file, variant):
+    trained, model = small_detector(variant, True, seed=1), small_detector(variant, True)
+    if variant in ("imted", "random_decoder"):
         torch.nn.init.normal_(trained.roi_heads.box_pooler.scale)
     report = load_checkpoint(model, detector_file(trained))
     assert_equal(model.state_dict(), trained.state_dict())

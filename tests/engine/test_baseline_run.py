@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from imted.data.shapes import ShapesOptions
-from imted.data.shapes_dataset import write_split
+from imted.synthetic.dataset import write_split
+from imted.synthetic.shapes import ShapesOptions
 
 ROOT = Path(__file__).parents[2]
 MAE = ROOT / "projects/imTED/weights/mae_vit_tiny_shapes.safetensors"

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from detectron2.config import LazyConfig, instantiate
 
-from imted.data.shapes import ShapesOptions
-from imted.data.shapes_dataset import write_split
+from imted.synthetic.dataset import write_split
+from imted.synthetic.shapes import ShapesOptions
 
 CONFIG = Path(__file__).parents[2] / "configs/custom/imted_faster_rcnn_vit_tiny.py"
 

@@ -6,6 +6,7 @@ from detectron2.config import instantiate
 from imted.engine.freezing import freeze
 from imted.engine.optimizer import layer_decay_param_groups
 from imted.modeling import WindowedEncoder
+from imted.modeling.roi_heads import VARIANTS
 
 LR, WEIGHT_DECAY, LAYER_DECAY, DEPTH = 1e-3, 0.05, 0.75, 3  # the depth of the small encoder
 
@@ -32,9 +33,9 @@ def expected_rate(name: str) -> float:
 
 
 @pytest.mark.parametrize("masks", [False, True])
-@pytest.mark.parametrize("rung", ["baseline", "decoder_head", "integral", "imted", "control"])
-def test_every_trainable_parameter_by_the_formula(small_detector, rung, masks):
-    model = small_detector(rung, masks)
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_every_trainable_parameter_by_the_formula(small_detector, variant, masks):
+    model = small_detector(variant, masks)
     found = settings(model)
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     assert found.keys() == trainable.keys()
@@ -105,7 +106,7 @@ def test_windowed_encoder(small_detector_config):
         use_rel_pos=True,
         out_feature="last_feat",
     )
-    cfg.roi_heads.rung = "baseline"
+    cfg.roi_heads.variant = "baseline"
     found = settings(instantiate(cfg))
     for name, (rate, decay) in found.items():
         assert rate == pytest.approx(expected_rate(name)), name

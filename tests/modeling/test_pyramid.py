@@ -5,7 +5,7 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.structures import ImageList
 from torch.nn import functional as F
 
-from imted.modeling import EncoderPyramid, MAEEncoder, PublishedPyramid
+from imted.modeling import EncoderPyramid, MAEEncoder, ReleasedPyramid
 
 
 def make_pyramid(kind: type = EncoderPyramid, depth: int = 1, **kwargs):
@@ -47,9 +47,9 @@ def test_last_feat_is_the_encoders_own_output(randomize):
     assert len(outputs) == 1  # the encoder runs once
 
 
-@pytest.mark.parametrize("kind", [EncoderPyramid, PublishedPyramid])
+@pytest.mark.parametrize("kind", [EncoderPyramid, ReleasedPyramid])
 def test_stated_shapes_are_the_real_ones(kind):
-    pyramid = make_pyramid(kind, norm="BN" if kind is PublishedPyramid else "LN").double()
+    pyramid = make_pyramid(kind, norm="BN" if kind is ReleasedPyramid else "LN").double()
     features = pyramid(random_images())
     shapes = pyramid.output_shape()
     assert list(shapes) == ["p2", "p3", "p4", "p5", "p6", "last_feat"]
@@ -68,7 +68,7 @@ def test_any_image_is_padded_to_what_the_levels_need():
     assert images.tensor.shape == (1, 3, 64, 96)
 
 
-@pytest.mark.parametrize("kind", [EncoderPyramid, PublishedPyramid])
+@pytest.mark.parametrize("kind", [EncoderPyramid, ReleasedPyramid])
 def test_levels_may_read_an_earlier_block_than_the_box_decoder(randomize, kind):
     kwargs = dict(depth=3, norm="BN")
     early = randomize(
@@ -102,7 +102,7 @@ def level(x, state, prefix, index):
 
 @pytest.mark.parametrize("norm", ["BN", "SyncBN"])
 def test_published_pyramid_is_the_one_written_out(randomize, norm):
-    pyramid = randomize(make_pyramid(PublishedPyramid, norm=norm))
+    pyramid = randomize(make_pyramid(ReleasedPyramid, norm=norm))
     generator = torch.Generator().manual_seed(2)
     pyramid.simfp_2[1].running_mean.normal_(generator=generator)
     pyramid.simfp_2[1].running_var.uniform_(0.5, 2, generator=generator)

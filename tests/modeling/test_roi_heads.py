@@ -5,16 +5,16 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from imted.errors import UserError
-from imted.modeling import RUNGS, DecoderBoxHead, ModulatedPooler
+from imted.modeling import VARIANTS, DecoderBoxHead, ModulatedPooler
 
 PYRAMID = ["p2", "p3", "p4", "p5"]
-# rung: what the box branch reads, and the kind of box head
+# variant: what the box branch reads, and the kind of box head
 LADDER = {
     "baseline": (PYRAMID, FastRCNNConvFCHead),
     "decoder_head": (PYRAMID, DecoderBoxHead),
     "integral": (["last_feat"], DecoderBoxHead),
     "imted": ([*PYRAMID, "last_feat"], DecoderBoxHead),
-    "control": ([*PYRAMID, "last_feat"], DecoderBoxHead),
+    "random_decoder": ([*PYRAMID, "last_feat"], DecoderBoxHead),
 }
 HEIGHT, WIDTH = 80, 104  # no multiples of 32: padded
 
@@ -61,13 +61,13 @@ def predict(model, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, tor
     return heads.box_predictor(heads.box_head(pooled))
 
 
-@pytest.mark.parametrize("rung", RUNGS)
-def test_what_each_rung_reads(small_detector, rung):
-    model = small_detector(rung).eval()
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_each_rung_reads(small_detector, variant):
+    model = small_detector(variant).eval()
     heads = model.roi_heads
-    reads, head = LADDER[rung]
+    reads, head = LADDER[variant]
     assert type(heads.box_head) is head
-    assert isinstance(heads.box_pooler, ModulatedPooler) == (rung in ("imted", "control"))
+    assert isinstance(heads.box_pooler, ModulatedPooler) == (variant in ("imted", "random_decoder"))
     if isinstance(heads.box_pooler, ModulatedPooler):
         torch.nn.init.ones_(heads.box_pooler.scale)  # at zero it reads the encoder alone
     features = random_features()
@@ -79,11 +79,13 @@ def test_what_each_rung_reads(small_detector, rung):
 
 
 def test_the_ladder_has_no_other_rung():
-    assert set(RUNGS) == set(LADDER)
+    assert set(VARIANTS) == set(LADDER)
 
 
 def test_unknown_rung(small_detector_config, small_detector):
-    with pytest.raises(UserError, match=r"rung='integrale' is not one of 'baseline'.*'control'"):
+    with pytest.raises(
+        UserError, match=r"variant='integrale' is not one of 'baseline'.*'random_decoder'"
+    ):
         small_detector("integrale")
 
 
@@ -106,9 +108,9 @@ def test_imted_at_scale_zero_is_integral(small_detector, scale):
 
 
 @pytest.mark.parametrize("masks", [False, True])
-@pytest.mark.parametrize("rung", RUNGS)
-def test_every_rung_trains_and_infers(small_detector, rung, masks):
-    model = small_detector(rung, masks)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_rung_trains_and_infers(small_detector, variant, masks):
+    model = small_detector(variant, masks)
     losses = model(make_batch(masks))
     names = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"}
     assert set(losses) == names | ({"loss_mask"} if masks else set())
@@ -118,9 +120,9 @@ def test_every_rung_trains_and_infers(small_detector, rung, masks):
     trainable = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
     zero = {name for name, grad in trainable.items() if not grad.any()}
     projection = {f"roi_heads.box_pooler.projection.{kind}" for kind in ("weight", "bias")}
-    assert zero == (projection if rung in ("imted", "control") else set())
+    assert zero == (projection if variant in ("imted", "random_decoder") else set())
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
-    decoder_head = LADDER[rung][1] is DecoderBoxHead
+    decoder_head = LADDER[variant][1] is DecoderBoxHead
     assert frozen == ({"roi_heads.box_head.decoder_pos_embed"} if decoder_head else set())
 
     torch.optim.SGD(model.parameters(), lr=1e-4).step()
@@ -140,10 +142,10 @@ def test_every_rung_trains_and_infers(small_detector, rung, masks):
 
 
 @pytest.mark.parametrize("masks", [False, True])
-@pytest.mark.parametrize("rung", RUNGS)
-def test_a_batch_without_objects_gives_every_parameter_a_gradient(small_detector, rung, masks):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_batch_without_objects_gives_every_parameter_a_gradient(small_detector, variant, masks):
     """Distributed training waits for the gradient of every parameter, a zero one included."""
-    model = small_detector(rung, masks)
+    model = small_detector(variant, masks)
     losses = model(make_batch(masks, empty=True))
     assert all(torch.isfinite(loss) for loss in losses.values())
     assert losses["loss_box_reg"] == 0

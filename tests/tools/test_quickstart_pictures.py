@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from imted.checkpoint import save_mae
 from imted.modeling import MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
 from imted.modeling.masked_autoencoder import normalize_patches, patchify
-from imted.plots import save_losses
-from imted.reconstruction import GREY, denormalize_patches, load_mae, reconstruct
+from imted.visualization.plots import save_losses
+from imted.visualization.reconstruction import GREY, denormalize_patches, load_mae, reconstruct
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools/quickstart_pictures.py"
@@ -153,7 +153,7 @@ def test_a_rung_without_modulator_and_masks(tool, run, capsys):
     (run / "results.json").write_text('{"bbox": {"AP50": null}}')
     assert tool.main([str(run)]) == 0
     first, *others = capsys.readouterr().out.splitlines()
-    assert first == "No modulator.png: this rung has no modulator."
+    assert first == "No modulator.png: this variant has no modulator."
     assert [Path(line).stem for line in others] == NAMES[:3]
 
 

@@ -11,7 +11,7 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from imted.errors import UserError
-from imted.visualize import draw_annotations, draw_predictions, load_predictions
+from imted.visualization.drawing import draw_annotations, draw_predictions, load_predictions
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools/visualize_data.py"

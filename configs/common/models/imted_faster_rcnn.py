@@ -54,7 +54,7 @@ model = L(GeneralizedRCNN)(
         nms_thresh=0.7,
     ),
     roi_heads=L(ImTEDROIHeads)(
-        rung="imted",  # baseline, decoder_head, integral, imted or control
+        variant="imted",  # baseline, decoder_head, integral, imted or random_decoder
         num_classes=80,
         encoder_dim="${..backbone.net.embed_dim}",
         pyramid_channels="${..backbone.out_channels}",

@@ -1,10 +1,10 @@
 """imTED Mask R-CNN as its authors released it, ViT-B; imted_mask_rcnn.py with their choices."""
 
-from imted.modeling import PublishedPyramid
+from imted.modeling import ReleasedPyramid
 
 from .imted_mask_rcnn import model
 
-model.backbone._target_ = PublishedPyramid
+model.backbone._target_ = ReleasedPyramid
 model.backbone.norm = "SyncBN"  # between the upsamplings; "BN" to train in processes on CPUs
 model.backbone.encoder_feature = "${.net.out_feature}"
 model.backbone.net.interpolate_offset = 0.1

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from imted.errors import UserError
-from imted.modeling import MaskedAutoencoder, PublishedPyramid
+from imted.modeling import MaskedAutoencoder, ReleasedPyramid
 from imted.modeling.migration import DECODER, ENCODER, Migration
 from imted.modeling.positions import resize_position_embedding
 
@@ -160,7 +160,7 @@ def _own_sources(
 
 def _check_released(model: nn.Module, report: LoadReport) -> None:
     """Refuse a released file that the model can't hold all of."""
-    if not isinstance(getattr(model, "backbone", None), PublishedPyramid):
+    if not isinstance(getattr(model, "backbone", None), ReleasedPyramid):
         raise UserError(
             f"{report.path} (train.init_checkpoint) is a detector as imTED's authors released it, "
             "and the config's model differs from theirs; choose its config in configs/released."

@@ -1,0 +1,1 @@
+"""Data for any run: COCO json, catalog, loader, images for pre-training."""

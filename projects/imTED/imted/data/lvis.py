@@ -1,10 +1,14 @@
-"""How often the classes of LVIS occur."""
+"""What LVIS needs beyond COCO: the federated loss's weights, and metrics that can be absent."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from functools import partial
+from unittest.mock import patch
 
+import numpy as np
 import torch
 from detectron2.data.detection_utils import get_fed_loss_cls_weights
+from detectron2.evaluation import LVISEvaluator as D2LVISEvaluator
 
 
 def federated_loss_weights(dataset: str, power: float) -> Callable[[], torch.Tensor]:
@@ -15,3 +19,21 @@ def federated_loss_weights(dataset: str, power: float) -> Callable[[], torch.Ten
         power: A class's weight is its number of images to this power.
     """
     return partial(get_fed_loss_cls_weights, dataset, power)
+
+
+class LVISEvaluator(D2LVISEvaluator):
+    """Detectron2's LVIS evaluator; a metric without any object is NaN, as in its COCO evaluator.
+
+    The lvis package marks such a metric, say APr where no class is rare, by -1, in percent -100.
+    """
+
+    def evaluate(self) -> dict | None:
+        """Return {"bbox": {"AP": …, "APr": …}, "segm": …} in percent, on the main process."""
+        # lvis 0.5.3 writes np.float, which NumPy 1.24 has dropped.
+        with patch.object(np, "float", float, create=True):
+            results = super().evaluate()
+        return results and {task: _without_marks(values) for task, values in results.items()}
+
+
+def _without_marks(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: math.nan if value < 0 else value for name, value in metrics.items()}

@@ -1,0 +1,1 @@
+"""From a config to a run: command line, training loop, evaluation."""

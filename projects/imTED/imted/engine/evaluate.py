@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from imted.checkpoint import load_checkpoint
-from imted.engine.setup import amp_dtype, train_device
+from imted.engine.settings import amp_dtype, train_device
 from imted.errors import UserError
 
 logger = logging.getLogger(__name__)

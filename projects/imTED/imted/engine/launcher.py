@@ -16,10 +16,10 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 
-from imted.data.coco_json import fit_to_dataset
+from imted.coco_check.dataset import fit_to_dataset
 from imted.engine.config import load_config
 from imted.engine.evaluate import evaluate_checkpoint
-from imted.engine.setup import check_settings, make_output_dir, train_device
+from imted.engine.settings import check_settings, make_output_dir, train_device
 from imted.engine.train import do_train
 from imted.errors import UserError
 

@@ -17,7 +17,7 @@ from imted.engine.ema import EMAHook
 from imted.engine.evaluate import build_test, do_test
 from imted.engine.freezing import FrozenEvalHook, freeze
 from imted.engine.hooks import BestCheckpointer, ConsolePrinter, ReseedHook
-from imted.engine.setup import amp_dtype, train_device
+from imted.engine.settings import amp_dtype, train_device
 from imted.engine.trainer import Trainer
 from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder

@@ -1,16 +1,15 @@
-"""imTED's modules: from encoder and decoder to detectors, MAE and single-object localizer."""
+"""imTED's modules: from encoder and decoder to detectors and MAE."""
 
 from .decoder import DecoderBoxHead, MAEDecoder, ReconstructionDecoder
 from .encoder import MAEEncoder
 from .masked_autoencoder import MaskedAutoencoder
 from .modulated_pooler import ModulatedPooler
-from .pyramid import EncoderPyramid, PublishedPyramid
-from .roi_heads import RUNGS, ImTEDROIHeads
-from .single_object import SingleObjectLocalizer
+from .pyramid import EncoderPyramid, ReleasedPyramid
+from .roi_heads import VARIANTS, ImTEDROIHeads
 from .windowed_encoder import WindowedEncoder
 
 __all__ = [
-    "RUNGS",
+    "VARIANTS",
     "DecoderBoxHead",
     "EncoderPyramid",
     "ImTEDROIHeads",
@@ -18,8 +17,7 @@ __all__ = [
     "MAEEncoder",
     "MaskedAutoencoder",
     "ModulatedPooler",
-    "PublishedPyramid",
     "ReconstructionDecoder",
-    "SingleObjectLocalizer",
+    "ReleasedPyramid",
     "WindowedEncoder",
 ]

@@ -11,7 +11,7 @@ class Migration:
     """State which parts of a MAE a model takes over, and under which names.
 
     Attributes:
-        choice: What in the config decides it, for messages: "rung 'imted'".
+        choice: What in the config decides it, for messages: "variant 'imted'".
         without_decoder: The override that chooses a random decoder, for messages.
         parts: Prefix of the names in the model -> the MAE's parts that come there.
     """

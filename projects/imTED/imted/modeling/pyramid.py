@@ -60,7 +60,7 @@ class EncoderPyramid(SimpleFeaturePyramid):
         }
 
 
-class PublishedPyramid(EncoderPyramid):
+class ReleasedPyramid(EncoderPyramid):
     """The pyramid of the detectors that imTED's authors released.
 
     It differs from ViTDet's in what comes before a level's two convolutions: the upsamplings keep

@@ -16,7 +16,7 @@ from .modulated_pooler import ModulatedPooler
 
 
 @dataclass(frozen=True)
-class Rung:
+class Variant:
     """One step from a plain detector to imTED.
 
     Attributes:
@@ -31,17 +31,17 @@ class Rung:
     decoder_head: bool = True
 
 
-RUNGS: dict[str, Rung] = {
+VARIANTS: dict[str, Variant] = {
     # Faster/Mask R-CNN on the pyramid with a random 4conv1fc head.
-    "baseline": Rung("pyramid", migrated=(), decoder_head=False),
+    "baseline": Variant("pyramid", migrated=(), decoder_head=False),
     # Fig. 2(a): the decoder reads the pyramid, whose channels its first layers do not fit.
-    "decoder_head": Rung("pyramid", migrated=("decoder_pos_embed", "decoder_blocks")),
+    "decoder_head": Variant("pyramid", migrated=("decoder_pos_embed", "decoder_blocks")),
     # Fig. 2(b): the decoder reads the encoder's feature and nothing else.
-    "integral": Rung("encoder", migrated=DECODER),
+    "integral": Variant("encoder", migrated=DECODER),
     # Fig. 2(c): and the pyramid comes back through the modulator.
-    "imted": Rung("modulated", migrated=DECODER),
+    "imted": Variant("modulated", migrated=DECODER),
     # Table 1's control: imTED with a random decoder; the norm belongs to the encoder.
-    "control": Rung("modulated", migrated=("norm",)),
+    "random_decoder": Variant("modulated", migrated=("norm",)),
 }
 
 
@@ -51,7 +51,7 @@ class ImTEDROIHeads(StandardROIHeads):
     def __init__(
         self,
         *,
-        rung: str = "imted",
+        variant: str = "imted",
         encoder_dim: int,
         decoder: Mapping[str, int | float | bool],
         encoder_feature: str = "last_feat",
@@ -66,7 +66,7 @@ class ImTEDROIHeads(StandardROIHeads):
     ) -> None:
         """
         Args:
-            rung: Which step of the paper's ladder to build, a key of :data:`RUNGS`.
+            variant: Which step of the paper's ladder to build, a key of :data:`VARIANTS`.
             encoder_dim: Channels of the encoder feature.
             decoder: Arguments of :class:`DecoderBoxHead` except `encoder_dim`.
             encoder_feature: Name of the encoder feature among the backbone's outputs.
@@ -80,13 +80,14 @@ class ImTEDROIHeads(StandardROIHeads):
             **kwargs: See Detectron2's ``StandardROIHeads``.
 
         Raises:
-            UserError: If `rung` is not a key of :data:`RUNGS`.
+            UserError: If `variant` is not a key of :data:`VARIANTS`.
         """
-        if rung not in RUNGS:
+        if variant not in VARIANTS:
             raise UserError(
-                f"model.roi_heads.rung={rung!r} is not one of {', '.join(map(repr, RUNGS))}."
+                f"model.roi_heads.variant={variant!r} is not one of "
+                f"{', '.join(map(repr, VARIANTS))}."
             )
-        spec = RUNGS[rung]
+        spec = VARIANTS[variant]
         encoder_pooler = _roi_align(box_resolution, [encoder_stride], canonical_box_size)
         pyramid_pooler = _roi_align(box_resolution, pyramid_strides, canonical_box_size)
         pyramid_features = list(pyramid_features)
@@ -120,15 +121,18 @@ class ImTEDROIHeads(StandardROIHeads):
             box_predictor=box_predictor,
             **kwargs,
         )
-        self.rung = rung
+        self.variant = variant
 
     @property
     def migration(self) -> Migration:
         """What of a detector with these heads comes from a MAE checkpoint."""
         return Migration(
-            choice=f"rung {self.rung!r}",
-            without_decoder="model.roi_heads.rung=control",
-            parts={"backbone.net.": ENCODER, "roi_heads.box_head.": RUNGS[self.rung].migrated},
+            choice=f"variant {self.variant!r}",
+            without_decoder="model.roi_heads.variant=random_decoder",
+            parts={
+                "backbone.net.": ENCODER,
+                "roi_heads.box_head.": VARIANTS[self.variant].migrated,
+            },
         )
 
 

@@ -1,0 +1,1 @@
+"""The check of a user's COCO json and images before training."""

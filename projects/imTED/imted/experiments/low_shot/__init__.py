@@ -1,0 +1,1 @@
+"""Low shots: training on a part of the images."""

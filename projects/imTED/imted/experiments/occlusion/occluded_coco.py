@@ -1,0 +1,118 @@
+"""The published lists Occluded COCO and Separated COCO, pickle files, read as data.
+
+A pickle is a program; Python's own reader runs it. This one makes lists, tuples, dicts, text,
+bytes and numbers. Of everything that a pickle may call by name it knows NumPy's numbers and numeric
+arrays alone, and has its own functions for them: nothing in the file decides what is executed.
+"""
+
+import math
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from detectron2.utils.file_io import PathManager
+from pycocotools import mask as coco_mask
+
+from imted.errors import UserError
+from imted.experiments.occlusion.data import OccludedObject
+
+UNKNOWN_RATIO = "NAN"
+"""What the lists have in place of a ratio that their authors could not tell."""
+
+
+def read_published_list(path: str) -> list[OccludedObject]:
+    """Read `occluded_coco.pkl` or `separated_coco.pkl`.
+
+    Each is a list of items [file name, class, annotation id, box, mask as RLE, ratio]. The box is
+    left out: one list has it as XYWH, the other as XYXY, and the mask has it too.
+
+    Raises:
+        UserError: the file is missing, would have to execute something, or is no such list.
+    """
+    if not PathManager.isfile(path):
+        raise UserError(f"{path}: there is no such list; download it first.")
+    with PathManager.open(path, "rb") as file:
+        try:
+            content = _DataUnpickler(file).load()
+        except UserError as error:
+            raise UserError(f"{path} {error}") from None
+        except Exception as error:  # a damaged pickle fails in any way
+            raise UserError(f"{path} is no pickle of plain data ({error}).") from error
+    if not isinstance(content, list):
+        raise UserError(f"{path} holds a {type(content).__name__}; give a published list.")
+    return [_object(item, f"{path}: item {number}") for number, item in enumerate(content)]
+
+
+def _object(item: Any, name: str) -> OccludedObject:
+    try:
+        file_name, category, annotation_id, _, rle, ratio = item
+        counts = rle["counts"]
+        counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
+        segmentation = {"size": [int(side) for side in rle["size"]], "counts": counts}
+        area = int(coco_mask.area(segmentation))
+        ratio = math.nan if ratio == UNKNOWN_RATIO else float(ratio)
+        annotation_id = int(annotation_id)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise UserError(
+            f"{name} is not [file name, class, annotation id, box, RLE, ratio] ({error!r})."
+        ) from error
+    if not isinstance(file_name, str) or not isinstance(category, str) or not area:
+        raise UserError(f"{name} lacks the name of its image or class, or its mask is empty.")
+    return OccludedObject(
+        file_name, category, annotation_id, segmentation, None if math.isnan(ratio) else ratio
+    )
+
+
+class _DataUnpickler(pickle.Unpickler):
+    """Unpickle data; a UserError for everything else."""
+
+    def find_class(self, module: str, name: str) -> Callable:
+        module = module.replace("numpy._core", "numpy.core")  # as NumPy 2 calls it
+        if (module, name) not in _STAND_INS:
+            raise UserError(
+                f"would execute {module}.{name}, which plain data don't need; it was not read any "
+                "further. Give the list as its authors published it."
+            )
+        return _STAND_INS[module, name]
+
+
+class _Type:
+    """The numeric type of a NumPy number or array."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        if code[:1] not in "biuf":
+            raise UserError(f"holds values of NumPy's type {code!r}; only numbers are read.")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(list):
+    """A NumPy array, as nested lists."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, fortran_order, data = state
+        values = np.frombuffer(data, kind.dtype).reshape(shape, order="FC"[not fortran_order])
+        self[:] = values.tolist()
+
+
+def _number(kind: _Type, data: bytes) -> float:
+    return np.frombuffer(data, kind.dtype)[0].item()
+
+
+def _bytes(text: str, _: str) -> bytes:
+    return text.encode("latin1")  # how pickles of protocol 2 hold bytes
+
+
+_STAND_INS = {
+    ("numpy", "dtype"): _Type,
+    ("numpy", "ndarray"): list,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy.core.multiarray", "scalar"): _number,
+    ("_codecs", "encode"): _bytes,
+}

@@ -1,0 +1,1 @@
+"""Synthetic shapes with exact truth: images, masks and how much of each object is hidden."""
