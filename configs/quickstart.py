@@ -6,6 +6,7 @@
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
 
+from .common.constants import DATASETS
 from .custom.imted_mask_rcnn_vit_tiny import (
     dataloader,
     dataset,
@@ -16,11 +17,12 @@ from .custom.imted_mask_rcnn_vit_tiny import (
 )
 
 dataset.update(
-    train_json="datasets/shapes/train.json",
-    train_images="datasets/shapes/train",
-    val_json="datasets/shapes/val.json",
-    val_images="datasets/shapes/val",
+    train_json=DATASETS + "/shapes/train.json",
+    train_images=DATASETS + "/shapes/train",
+    val_json=DATASETS + "/shapes/val.json",
+    val_images=DATASETS + "/shapes/val",
 )
+model.roi_heads.num_classes = 6
 dataloader.train.mapper.augmentations = [
     L(T.RandomFlip)(horizontal=True),
     L(T.RandomFlip)(horizontal=False, vertical=True),

@@ -24,8 +24,10 @@ DECODER = dict(dim=16, depth=2, num_heads=4, grid_size=4)
 CHANNELS = 12  # of the pyramid
 
 
-def make_small(name: str, num_classes: int):
+def make_small(name: str, num_classes: int, masks: bool):
     cfg = LazyConfig.load(str(ROOT / "configs/common/models" / name)).model
+    if not masks:
+        cfg.roi_heads.update(mask_in_features=None, mask_pooler=None, mask_head=None)
     cfg.backbone.net.update(ENCODER)
     cfg.backbone.out_channels = CHANNELS
     cfg.roi_heads.decoder.update(DECODER)
@@ -51,8 +53,7 @@ def small_detector_config():
     """Return the model's config: the tiny detector, made smaller still."""
 
     def config(variant: str = "imted", masks: bool = False, num_classes: int = 3):
-        name = "mask" if masks else "faster"
-        cfg = make_small(f"imted_{name}_rcnn_tiny.py", num_classes)
+        cfg = make_small("imted_mask_rcnn_tiny.py", num_classes, masks)
         cfg.roi_heads.variant = variant
         return cfg
 
@@ -64,8 +65,7 @@ def small_released_config():
     """Return the config of a released model, made small; its pyramid reads an early block."""
 
     def config(masks: bool = False, num_classes: int = 3):
-        name = "mask" if masks else "faster"
-        cfg = make_small(f"imted_released_{name}_rcnn.py", num_classes)
+        cfg = make_small("imted_released_mask_rcnn.py", num_classes, masks)
         cfg.backbone.net.early_blocks = [2]
         cfg.backbone.in_feature = "block2"
         return cfg

@@ -19,10 +19,11 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from imted.checkpoint import read_state_dict
-from imted.coco_check.dataset import fit_to_dataset
 from imted.engine.config import load_config
+from imted.engine.dataset import complete_from_dataset
 from imted.errors import UserError, exit_status
 from imted.modeling import MaskedAutoencoder
+from imted.modeling.parts import DETECTOR_PARTS
 from imted.visualization.drawing import draw_predictions, load_predictions
 from imted.visualization.plots import save_losses, save_modulator, save_sheet
 from imted.visualization.reconstruction import load_mae, reconstruct
@@ -35,7 +36,6 @@ SCORE = 0.5
 """Predictions below it are not drawn."""
 SIDE = 300
 """Pixels of an image's longer side in the sheet of predictions."""
-MODULATOR = "roi_heads.box_pooler.scale"
 
 Records = list[dict[str, Any]]  # images in Detectron2's dataset format
 
@@ -76,9 +76,9 @@ def draw_reconstructions(cfg: DictConfig, records: Records, path: str) -> None:
 def draw_modulator(run: str, path: str) -> None:
     """Draw the modulator's scale in the trained weights."""
     weights = read_state_dict(f"{run}/model_final.pth")
-    if MODULATOR not in weights:
+    if DETECTOR_PARTS.scale not in weights:
         raise UserError("this variant has no modulator.")
-    save_modulator(weights[MODULATOR].numpy(), path)
+    save_modulator(weights[DETECTOR_PARTS.scale].numpy(), path)
 
 
 def choose(records: Records, number: int) -> Records:
@@ -128,7 +128,7 @@ def load_run(run: str) -> tuple[DictConfig, Records]:
         raise UserError(f"{run} has no {', '.join(missing)}; a training that came to its end has.")
     cfg = load_config(os.path.join(run, "config.yaml"))
     cfg.train.output_dir = run  # it may have been moved
-    fit_to_dataset(cfg, training=False)
+    complete_from_dataset(cfg, training=False)
     return cfg, instantiate(cfg.dataloader.test.dataset)
 
 

@@ -7,8 +7,7 @@ Drop path and layer decay are those of ViTDet's ViT-H.
 from ..common.sizes import huge
 from .imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
 
-model.backbone.net.update(huge.encoder)
-model.backbone.net.drop_path_rate = 0.5
+model.backbone.net.update(huge.encoder, drop_path_rate=huge.drop_path_rate)
 model.roi_heads.decoder.update(huge.decoder)
 optimizer.params.layer_decay = 0.9
 

@@ -1,11 +1,12 @@
 """imTED Mask R-CNN, ViT-L, COCO, 36 epochs: 55.5 box AP and 48.1 mask AP in the authors' table."""
 
 from ..common.sizes import large
-from .imted_faster_rcnn_vit_large_3x import train
-from .imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer
+from .imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
 
-model.backbone.net.update(large.encoder)
-model.backbone.net.drop_path_rate = 0.3
+model.backbone.net.update(large.encoder, drop_path_rate=large.drop_path_rate)
 model.roi_heads.decoder.update(large.decoder)
 
+train.init_checkpoint = (
+    "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_large_full.pth"
+)
 train.output_dir = "output/imted_mask_rcnn_vit_large_3x"

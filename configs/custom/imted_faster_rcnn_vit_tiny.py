@@ -1,6 +1,7 @@
 """Tiny imTED Faster R-CNN on your own COCO-format json: its mask twin without masks."""
 
-from ..common.models.imted_faster_rcnn_tiny import model
-from .imted_mask_rcnn_vit_tiny import dataloader, dataset, lr_multiplier, optimizer, train
+from ..common.boxes_only import boxes_only
+from .imted_mask_rcnn_vit_tiny import dataloader, dataset, lr_multiplier, model, optimizer, train
 
-dataloader.train.mapper.use_instance_mask = False
+model.roi_heads.update(boxes_only.roi_heads)
+dataloader.train.mapper.update(boxes_only.mapper)

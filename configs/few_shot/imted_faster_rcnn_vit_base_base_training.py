@@ -10,11 +10,14 @@ from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 
 from ..coco.imted_faster_rcnn_vit_base_3x import model, optimizer, train
+from ..common.boxes_only import boxes_only
+from ..common.constants import DATASETS
 from ..common.data.coco_json import dataloader, dataset
 from ..common.schedule import ITERATIONS_PER_EPOCH
 
-dataset.train_json = "datasets/coco_few_shot/base_train.json"
-dataset.val_json = "datasets/coco_few_shot/base_val.json"
+dataloader.train.mapper.update(boxes_only.mapper)
+dataset.train_json = DATASETS + "/coco_few_shot/base_train.json"
+dataset.val_json = DATASETS + "/coco_few_shot/base_val.json"
 
 # Epochs of the whole of COCO: images without a base class are left out, so these are a few more.
 lr_multiplier = L(WarmupParamScheduler)(
@@ -24,5 +27,6 @@ lr_multiplier = L(WarmupParamScheduler)(
     warmup_factor=0.001,
     warmup_length=500 / (24 * ITERATIONS_PER_EPOCH),
 )
+model.roi_heads.num_classes = 60
 train.max_iter = 24 * ITERATIONS_PER_EPOCH
 train.output_dir = "output/few_shot/base_training"

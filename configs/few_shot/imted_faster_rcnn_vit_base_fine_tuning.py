@@ -12,11 +12,15 @@ from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 
 from ..coco.imted_faster_rcnn_vit_base_3x import model, optimizer, train
+from ..common.boxes_only import boxes_only
+from ..common.constants import DATASETS
 from ..common.data.coco_json import dataloader, dataset
-from .common import evaluator, few_shot
+from .common import evaluator as _evaluator
+from .common import few_shot
 
-dataset.train_json = "datasets/coco_few_shot/${few_shot.setting}_seed${few_shot.seed}.json"
-dataloader.evaluator = evaluator
+dataloader.train.mapper.update(boxes_only.mapper)
+dataset.train_json = DATASETS + "/coco_few_shot/${few_shot.setting}_seed${few_shot.seed}.json"
+dataloader.evaluator = _evaluator
 
 # Encoder and upsamplings; the pyramid's other convolutions, RPN, modulator and head train.
 train.frozen = ["backbone.net"]

@@ -5,8 +5,10 @@ python datasets/prepare_few_shot.py --json datasets/shapes/train.json \
     --output datasets/shapes_few_shot
 """
 
+from ..common.constants import DATASETS
 from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
 
-dataset.train_json = "datasets/shapes_few_shot/base_train.json"
-dataset.val_json = "datasets/shapes_few_shot/base_val.json"
+dataset.train_json = DATASETS + "/shapes_few_shot/base_train.json"
+dataset.val_json = DATASETS + "/shapes_few_shot/base_val.json"
+model.roi_heads.num_classes = 4
 train.output_dir = "output/few_shot/shapes_base"

@@ -7,12 +7,14 @@ python tools/extend_classes.py output/few_shot/shapes_base/model_final.pth \
     --json datasets/shapes_few_shot/10shot_seed0.json
 """
 
+from ..common.constants import DATASETS
 from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
-from .common import evaluator, few_shot
+from .common import evaluator as _evaluator
+from .common import few_shot
 
-dataset.train_json = "datasets/shapes_few_shot/${few_shot.setting}_seed${few_shot.seed}.json"
-evaluator.novel_classes = ["ring", "cross"]
-dataloader.evaluator = evaluator
+dataset.train_json = DATASETS + "/shapes_few_shot/${few_shot.setting}_seed${few_shot.seed}.json"
+_evaluator.novel_classes = ["ring", "cross"]
+dataloader.evaluator = _evaluator
 
 optimizer.lr = 2e-3
 optimizer.params.layer_decay = 0.8

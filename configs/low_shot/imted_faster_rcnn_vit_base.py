@@ -8,6 +8,8 @@ python train_net.py --config-file configs/low_shot/imted_faster_rcnn_vit_base.py
 """
 
 from ..coco.imted_faster_rcnn_vit_base_3x import lr_multiplier, model, optimizer, train
+from ..common.boxes_only import boxes_only
+from ..common.constants import DATASETS
 from ..common.data.coco_json import dataloader, dataset
 from ..common.schedule import ITERATIONS_PER_EPOCH
 
@@ -15,7 +17,10 @@ low_shot = dict(
     percent=10,  # of the images
     seed=0,  # of their choice
 )
-dataset.train_json = "datasets/coco_low_shot/${low_shot.percent}percent_seed${low_shot.seed}.json"
+dataloader.train.mapper.update(boxes_only.mapper)
+dataset.train_json = (
+    DATASETS + "/coco_low_shot/${low_shot.percent}percent_seed${low_shot.seed}.json"
+)
 
 train.max_iter = 36 * ITERATIONS_PER_EPOCH // 10
 lr_multiplier.warmup_length = 500 / train.max_iter

@@ -4,11 +4,14 @@ python datasets/prepare_low_shot.py --json datasets/shapes/train.json \
     --output datasets/shapes_low_shot
 """
 
+from ..common.constants import DATASETS
 from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
 
 low_shot = dict(
     percent=10,  # of the images
     seed=0,  # of their choice
 )
-dataset.train_json = "datasets/shapes_low_shot/${low_shot.percent}percent_seed${low_shot.seed}.json"
+dataset.train_json = (
+    DATASETS + "/shapes_low_shot/${low_shot.percent}percent_seed${low_shot.seed}.json"
+)
 train.output_dir = "output/low_shot/shapes_${low_shot.percent}percent_seed${low_shot.seed}"

@@ -4,9 +4,11 @@ datasets/prepare_occlusion.py makes the two lists from the published ones.
 """
 
 from ..coco.imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
-from .common import evaluator, occlusion
+from ..common.constants import DATASETS
+from .common import evaluator as _evaluator
+from .common import occlusion
 
-occlusion.occluded = "datasets/occluded_coco/occluded.json"
-occlusion.separated = "datasets/occluded_coco/separated.json"
-dataloader.evaluator = evaluator
+occlusion.occluded = DATASETS + "/occluded_coco/occluded.json"
+occlusion.separated = DATASETS + "/occluded_coco/separated.json"
+dataloader.evaluator = _evaluator
 train.output_dir = "output/occlusion/coco_mask_rcnn_vit_base"

@@ -16,8 +16,10 @@ from ..custom.imted_mask_rcnn_vit_tiny import (
     optimizer,
     train,
 )
-from .common import by_hidden_part, evaluator, occlusion
+from .common import by_hidden_part as _by_hidden_part
+from .common import evaluator as _evaluator
+from .common import occlusion
 
-evaluator.evaluators.append(by_hidden_part)
-dataloader.evaluator = evaluator
+_evaluator.evaluators.append(_by_hidden_part)
+dataloader.evaluator = _evaluator
 train.output_dir = "output/occlusion/custom"

@@ -7,8 +7,10 @@ python train_net.py --config-file configs/occlusion/shapes.py --eval-only \
 """
 
 from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
-from .common import by_hidden_part, evaluator, occlusion
+from .common import by_hidden_part as _by_hidden_part
+from .common import evaluator as _evaluator
+from .common import occlusion
 
-evaluator.evaluators.append(by_hidden_part)
-dataloader.evaluator = evaluator
+_evaluator.evaluators.append(_by_hidden_part)
+dataloader.evaluator = _evaluator
 train.output_dir = "output/occlusion/shapes"

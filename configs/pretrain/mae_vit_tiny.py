@@ -1,12 +1,13 @@
 """MAE pre-training of the tiny ViT on the synthetic images: what projects/imTED/weights holds."""
 
+from ..common.constants import DATASETS
 from ..common.sizes import tiny
 from .mae_vit_base import dataloader, lr_multiplier, model, optimizer, train
 
 model.encoder.update(tiny.encoder)
 model.decoder.update(tiny.decoder)
 
-dataloader.train.dataset.images = "datasets/shapes_pretrain/pretrain"
+dataloader.train.dataset.images = DATASETS + "/shapes_pretrain/pretrain"
 # The crops show objects at the size that a detector will see them, 192 of 256 pixels on average.
 dataloader.train.mapper.image_size = 192
 dataloader.train.mapper.min_scale = 0.3

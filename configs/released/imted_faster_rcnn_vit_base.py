@@ -1,19 +1,8 @@
-"""imTED Faster R-CNN, ViT-B, as its authors released it: 52.9 box AP in their table.
+"""imTED Faster R-CNN, ViT-B, as its authors released it: 52.9 box AP in their table."""
 
-python train_net.py --config-file configs/released/imted_faster_rcnn_vit_base.py --eval-only \
-    train.init_checkpoint=their.pth
-"""
+from ..common.boxes_only import boxes_only
+from .imted_mask_rcnn_vit_base import dataloader, lr_multiplier, model, optimizer, train
 
-from ..coco.imted_faster_rcnn_vit_base_3x import lr_multiplier, optimizer, train
-from ..common.data.coco_released import dataloader
-from ..common.models.imted_released_faster_rcnn import model
-from ..common.sizes import base
-
-model.backbone.net.update(base.encoder)
-model.backbone.net.drop_path_rate = 0.2
-model.backbone.net.use_act_checkpoint = True
-model.roi_heads.decoder.update(base.decoder)
-
+model.roi_heads.update(boxes_only.roi_heads)
+dataloader.train.mapper.update(boxes_only.mapper)
 train.output_dir = "output/released/imted_faster_rcnn_vit_base"
-# They train in mixed precision and evaluate in single.
-train.amp.enabled = False

@@ -1,18 +1,8 @@
-"""imTED Faster R-CNN, ViT-L, as its authors released it: 55.4 box AP in their table.
+"""imTED Faster R-CNN, ViT-L, as its authors released it: 55.4 box AP in their table."""
 
-Their pyramid reads the 12th of the 24 blocks; the decoder reads the last.
-"""
+from ..common.boxes_only import boxes_only
+from .imted_mask_rcnn_vit_large import dataloader, lr_multiplier, model, optimizer, train
 
-from ..common.sizes import large
-from .imted_faster_rcnn_vit_base import dataloader, lr_multiplier, model, optimizer, train
-
-model.backbone.net.update(large.encoder)
-model.backbone.net.drop_path_rate = 0.3
-model.backbone.net.early_blocks = [12]
-model.backbone.in_feature = "block12"
-model.roi_heads.decoder.update(large.decoder)
-
-train.init_checkpoint = (
-    "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_large_full.pth"
-)
+model.roi_heads.update(boxes_only.roi_heads)
+dataloader.train.mapper.update(boxes_only.mapper)
 train.output_dir = "output/released/imted_faster_rcnn_vit_large"

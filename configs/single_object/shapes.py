@@ -4,6 +4,7 @@ python datasets/prepare_single_object.py --class-colours
 python train_net.py --config-file configs/single_object/shapes.py model.variant=random_decoder
 """
 
+from ..common.constants import DATASETS
 from ..common.sizes import tiny
 from .vit_base import dataloader, lr_multiplier, model, optimizer, train
 
@@ -11,14 +12,14 @@ model.num_classes = 6
 model.encoder.update(tiny.encoder)
 model.decoder.update(tiny.decoder)
 
-dataloader.train.dataset.root = "datasets/shapes_single_object"
+dataloader.train.dataset.root = DATASETS + "/shapes_single_object"
 dataloader.train.mapper.augmentations[0].shape = (192, 192)
 dataloader.train.total_batch_size = 16
 dataloader.train.num_workers = 2
 dataloader.test.num_workers = 2
 
 optimizer.lr = 5e-4
-train.init_checkpoint = "projects/imTED/weights/mae_vit_tiny_shapes.safetensors"
+train.init_checkpoint = "imted://weights/mae_vit_tiny_shapes.pth"
 train.output_dir = "output/single_object/shapes_${model.variant}_seed${train.seed}"
 train.max_iter = 1500
 train.eval_period = 0

@@ -21,7 +21,7 @@ from imted.experiments.single_object import (
 )
 from imted.modeling import MAEEncoder
 
-from ..common.constants import imagenet
+from ..common.constants import DATASETS, imagenet
 from ..common.optim import optimizer
 from ..common.schedule import cosine as lr_multiplier
 from ..common.sizes import base
@@ -42,7 +42,9 @@ model = L(SingleObjectLocalizer)(
 dataloader = OmegaConf.create()
 dataloader.train = L(build_train_loader)(
     dataset=L(read_single_object)(
-        root="datasets/imagenet", split="train", num_classes="${model.num_classes}"
+        root=DATASETS + "/imagenet",
+        split="train",
+        num_classes="${model.num_classes}",
     ),
     mapper=L(SingleObjectMapper)(
         is_train=True,
@@ -51,7 +53,6 @@ dataloader.train = L(build_train_loader)(
     ),
     total_batch_size=256,
     num_workers=8,
-    seed="${train.seed}",
 )
 dataloader.test = L(build_detection_test_loader)(
     dataset=L(read_single_object)(

@@ -122,7 +122,7 @@ def test_positions_are_resized_to_another_grid(small_detector, mae_file, grid):
     model = small_detector()
     report = load_checkpoint(model, path)
     names = {"pos_embed": "backbone.net.pos_embed", "decoder_pos_embed": f"{HEAD}decoder_pos_embed"}
-    assert set(report.resized) == set(names.values())
+    assert report.adapted == dict.fromkeys(names.values(), "resized to the grid")
     for key, name in names.items():
         table = weights[key]
         patches = table[:, 1:].reshape(1, grid, grid, -1).permute(0, 3, 1, 2)
@@ -139,7 +139,7 @@ def test_patch_embedding_is_resampled_to_another_patch_size(small_detector, mae_
     model = small_detector()
     report = load_checkpoint(model, path)
     name = "backbone.net.patch_embed.proj.weight"
-    assert report.resampled == [name]
+    assert report.adapted[name] == "resampled to the patch size"
     assert re.search(r"backbone\.net\.patch_embed +\| +1 \| loaded, resampled", report.table())
     kernel = weights["patch_embed.proj.weight"]
     assert kernel.shape == (32, 3, size, size)

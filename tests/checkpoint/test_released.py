@@ -96,7 +96,7 @@ def test_every_tensor_lands_where_it_belongs(small_released, released_file, mask
     for name, value in weights.items():
         assert torch.equal(state[place(name)], value), name
     assert report.loaded == {place(name): name for name in weights}
-    assert not report.fresh and not report.left_out and not report.resized
+    assert not report.fresh and not report.left_out and not report.adapted
 
 
 def test_the_model_detects_with_what_was_loaded(small_released, released_file):
@@ -141,7 +141,7 @@ def test_another_detector_of_mmdetection_is_refused(small_released, tmp_path):
 def test_other_configs_refuse_it(small_detector, small_mae, released_file):
     path, _ = released_file()
     assert_refused(small_detector(), path, "as imTED's authors released it.*configs/released")
-    assert_refused(small_mae(), path, "neither")
+    assert_refused(small_mae(), path, "differs from theirs")
 
 
 def test_it_can_be_fine_tuned_on_other_classes(small_released, released_file):

@@ -33,7 +33,7 @@ def test_the_table_is_logged(small_detector, mae_file, caplog, monkeypatch):
 
     monkeypatch.setattr(logging.getLogger("imted"), "propagate", True)
     path, _ = mae_file()
-    with caplog.at_level("INFO", logger="imted"):
+    with caplog.at_level("DEBUG", logger="imted"):
         report = load_checkpoint(small_detector(), path)
     assert report.table() in caplog.text
     assert path in report.table()
@@ -48,7 +48,7 @@ def test_a_row_for_each_module():
             "backbone.net.blocks.1.norm1.weight": "blocks.1.norm1.weight",
             "roi_heads.box_head.decoder_blocks.0.norm1.bias": "decoder_blocks.0.norm1.bias",
         },
-        resized=["backbone.net.pos_embed"],
+        adapted={"backbone.net.pos_embed": "resized to the grid"},
         left_out={"decoder_pred.weight": "pixels", "decoder_pred.bias": "pixels"},
         fresh={"roi_heads.box_pooler.scale": "zero"},
     )

@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -14,17 +15,19 @@ from detectron2.data import (
     DatasetMapper,
     MetadataCatalog,
     build_detection_test_loader,
-    get_detection_dataset_dicts,
 )
 from detectron2.data import transforms as T
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from omegaconf import OmegaConf
 
-from imted.coco_check.dataset import TRAIN_NAME, VAL_NAME, fit_to_dataset
+from imted.coco_check.dataset import TRAIN_NAME, VAL_NAME, CocoDataset, count_classes
+from imted.data.catalog import dataset_dicts
 from imted.data.train_loader import build_train_loader
+from imted.engine.dataset import complete_from_dataset
 from imted.errors import UserError
 
+TARGET = "imted.coco_check.dataset.CocoDataset"
 PROJECT = Path(__file__).parents[2] / "projects/imTED"
 
 
@@ -32,7 +35,7 @@ def make_config(folder, masks=True, **dataset):
     """The part of a config that a data set decides, with the model as plain values."""
     head = {"num_classes": "${..num_classes}"} if masks else None
     roi_heads = {
-        "num_classes": 80,
+        "num_classes": LazyCall(count_classes)(dataset="${dataset}"),
         "box_predictor": {"num_classes": "${..num_classes}"},
         "mask_in_features": ["p2"] if masks else None,
         "mask_pooler": {"output_size": 14} if masks else None,
@@ -44,19 +47,24 @@ def make_config(folder, masks=True, **dataset):
         image_format="BGR",
         use_instance_mask=masks,
     )
-    train_set = LazyCall(get_detection_dataset_dicts)(names=TRAIN_NAME)
-    test_set = LazyCall(get_detection_dataset_dicts)(names=VAL_NAME, filter_empty=False)
+    source = {"source": "${dataset}"}
+    train_set = LazyCall(dataset_dicts)(names=TRAIN_NAME, **source)
+    test_set = LazyCall(dataset_dicts)(names=VAL_NAME, filter_empty=False, **source)
     return OmegaConf.create(
         {
             "model": {"roi_heads": roi_heads},
             "train": {"output_dir": str(folder.root / "run")},
-            "dataset": {
-                "train_json": folder.write("train"),
-                "train_images": str(folder.images),
-                "val_json": folder.write("val"),
-                "val_images": str(folder.images),
-                **dataset,
-            },
+            "dataset": LazyCall(CocoDataset)(
+                **{
+                    "train_json": folder.write("train"),
+                    "train_images": str(folder.images),
+                    "val_json": folder.write("val"),
+                    "val_images": str(folder.images),
+                    "masks": masks,
+                    "output_dir": "${train.output_dir}",
+                    **dataset,
+                }
+            ),
             "dataloader": {
                 "train": LazyCall(build_train_loader)(
                     dataset=train_set, mapper=mapper, total_batch_size=2
@@ -76,7 +84,7 @@ def make_config(folder, masks=True, **dataset):
 
 def test_classes_come_from_the_json(folder, tmp_path):
     cfg = make_config(folder)
-    fit_to_dataset(cfg)
+    complete_from_dataset(cfg)
     heads = cfg.model.roi_heads
     assert (heads.num_classes, heads.box_predictor.num_classes, heads.mask_head.num_classes) == (
         3, 3, 3,
@@ -93,12 +101,12 @@ def test_classes_come_from_the_json(folder, tmp_path):
 
 
 def test_registering_again_replaces(folder):
-    fit_to_dataset(make_config(folder))
+    complete_from_dataset(make_config(folder))
     folder.content["categories"] = [{"id": 7, "name": "dog"}]
     for entry in folder.content["annotations"]:
         entry["category_id"] = 7
     cfg = make_config(folder)
-    fit_to_dataset(cfg)
+    complete_from_dataset(cfg)
     assert cfg.model.roi_heads.num_classes == 1
     assert {a["category_id"] for r in DatasetCatalog.get(TRAIN_NAME) for a in r["annotations"]} == {
         0
@@ -106,27 +114,71 @@ def test_registering_again_replaces(folder):
     assert MetadataCatalog.get(TRAIN_NAME).thing_classes == ["dog"]
 
 
-def test_a_config_without_a_json_is_left_alone():
-    for content in ({"model": {}}, {"dataset": {"root": "x"}}):
-        cfg = OmegaConf.create(content)
-        fit_to_dataset(cfg)
-        assert cfg == content
+def test_a_config_without_a_data_set_is_left_alone():
+    cfg = OmegaConf.create({"model": {}})
+    assert complete_from_dataset(cfg) == {}
+    assert cfg == {"model": {}}
 
 
 def test_values_that_are_not_given(folder):
     cfg = make_config(folder, train_json="", val_images="")
-    with pytest.raises(UserError) as error:
-        fit_to_dataset(cfg)
-    assert str(error.value) == (
-        "dataset.train_json, dataset.val_images are not given; "
-        "add dataset.train_json=PATH dataset.val_images=PATH to the command line."
-    )
+    with pytest.raises(UserError, match=r"dataset\.train_json.*dataset\.val_images are not given"):
+        complete_from_dataset(cfg)
+
+
+@pytest.mark.parametrize("stated", [2, 80])
+def test_a_number_of_classes_that_contradicts_the_json_is_an_error(folder, stated):
+    cfg = make_config(folder)
+    cfg.model.roi_heads.num_classes = stated
+    with pytest.raises(UserError, match=rf"num_classes is {stated}.*3 classes.*num_classes=3"):
+        complete_from_dataset(cfg)
+    assert cfg.model.roi_heads.num_classes == stated
+
+
+def test_the_same_number_may_be_stated(folder):
+    cfg = make_config(folder)
+    cfg.model.roi_heads.num_classes = 3
+    complete_from_dataset(cfg)
+    assert cfg.model.roi_heads.num_classes == 3
+
+
+@pytest.fixture
+def nothing_registered():
+    for name in (TRAIN_NAME, VAL_NAME):
+        DatasetCatalog.pop(name, None)
+        MetadataCatalog.pop(name, None)
+
+
+def test_it_registers_itself_when_a_loader_asks(folder, nothing_registered):
+    """As under Detectron2's own tools, which know nothing of `dataset`."""
+    folder.content["annotations"][0]["bbox"] = [30, -5, 20, 10]
+    cfg = make_config(folder)
+    assert instantiate(cfg.model.roi_heads.num_classes) == 3
+    batch = next(iter(instantiate(cfg.dataloader.train)))
+    assert [len(sample["instances"]) for sample in batch] == [2, 2]
+    assert DatasetCatalog.get(TRAIN_NAME)[0]["annotations"][0]["bbox"] == [30, 0, 10, 5]
+    assert VAL_NAME in DatasetCatalog.list()  # checked together
+
+
+def test_it_is_checked_once(folder, nothing_registered, monkeypatch):
+    cfg = make_config(folder)
+    instantiate(cfg.dataloader.train.dataset)
+    monkeypatch.setattr("imted.coco_check.dataset.check_dataset", None)
+    instantiate(cfg.dataloader.test.dataset)
+    instantiate(cfg.dataloader.train.dataset)
+
+
+def test_a_name_that_is_neither_is_an_error(folder):
+    cfg = make_config(folder)
+    cfg.dataloader.train.dataset.names = "custom_tain"
+    with pytest.raises(UserError, match=r"'custom_tain'.*custom_train"):
+        instantiate(cfg.dataloader.train.dataset)
 
 
 def test_evaluation_needs_val_alone(folder):
     cfg = make_config(folder, train_json="", train_images="")
     DatasetCatalog.pop(TRAIN_NAME, None)
-    fit_to_dataset(cfg, training=False)
+    complete_from_dataset(cfg, training=False)
     assert cfg.model.roi_heads.num_classes == 3
     assert TRAIN_NAME not in DatasetCatalog.list() and VAL_NAME in DatasetCatalog.list()
 
@@ -135,7 +187,7 @@ def test_boxes_alone_switch_masks_off(folder, tmp_path):
     for entry in folder.content["annotations"]:
         del entry["segmentation"]
     cfg = make_config(folder)
-    fit_to_dataset(cfg)
+    complete_from_dataset(cfg)
     heads = cfg.model.roi_heads
     assert (heads.mask_in_features, heads.mask_pooler, heads.mask_head) == (None, None, None)
     mapper = cfg.dataloader.train.mapper
@@ -154,7 +206,7 @@ def test_val_keeps_all_boxes_when_train_has_no_masks(folder):
     for entry in content["annotations"]:
         entry.pop("segmentation", None)
     train.write_text(json.dumps(content))
-    fit_to_dataset(cfg)
+    complete_from_dataset(cfg)
     assert cfg.model.roi_heads.mask_head is None
     assert sum(len(record["annotations"]) for record in DatasetCatalog.get(VAL_NAME)) == 4
 
@@ -167,7 +219,7 @@ def test_masks_reach_the_training_samples(folder, rle, kind):
             "counts": [100, 50, 1050],
         }
     cfg = make_config(folder)
-    fit_to_dataset(cfg)
+    complete_from_dataset(cfg)
     batch = next(iter(instantiate(cfg.dataloader.train)))
     assert all(isinstance(sample["instances"].gt_masks, kind) for sample in batch)
 
@@ -175,18 +227,19 @@ def test_masks_reach_the_training_samples(folder, rle, kind):
 def test_repaired_copy_is_trained_on(folder):
     folder.content["annotations"][0]["bbox"] = [30, -5, 20, 10]
     cfg = make_config(folder)
-    fit_to_dataset(cfg)
+    complete_from_dataset(cfg)
     path = folder.root / "run/datasets/train.json"
     assert MetadataCatalog.get(TRAIN_NAME).json_file == str(path)
     assert cfg.dataset.train_json == str(folder.root / "train.json")
     assert DatasetCatalog.get(TRAIN_NAME)[0]["annotations"][0]["bbox"] == [30, 0, 10, 5]
 
 
-def test_fatal_finding_stops(folder, caplog):
+def test_fatal_finding_stops(folder, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("imted"), "propagate", True)
     cfg = make_config(folder)
     (folder.images / "2.png").unlink()
     with pytest.raises(UserError, match=r"image 2 \(2\.png\)") as error:
-        fit_to_dataset(cfg)
+        complete_from_dataset(cfg)
     assert "\n" not in str(error.value)
     assert "fatal: missing image files (1): image 2 (2.png)" in caplog.text
     assert not (folder.root / "run").exists()
@@ -198,7 +251,7 @@ def test_category_mismatch_stops(folder):
     cfg = make_config(folder)
     Path(train).write_text(Path(train).read_text().replace("bug", "ant"))
     with pytest.raises(UserError, match="category 1 is 'ant' in train, 'bug' in val"):
-        fit_to_dataset(cfg)
+        complete_from_dataset(cfg)
 
 
 @pytest.mark.parametrize("ids", [(0, 1, 2), (5, 90, 7)], ids=["zero-based", "gaps"])
@@ -208,7 +261,7 @@ def test_perfect_predictions_score_100_whatever_the_ids(folder, ids):
     for number, entry in enumerate(folder.content["annotations"]):
         entry.update(id=number, category_id=ids[entry["category_id"] - 1])
     cfg = make_config(folder)
-    fit_to_dataset(cfg)
+    complete_from_dataset(cfg)
     names = MetadataCatalog.get(VAL_NAME).thing_classes
     by_id = dict(zip(ids, ("ant", "bee", "cat"), strict=True))
     assert names == [by_id[key] for key in sorted(ids)]
@@ -238,7 +291,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import launch
 from detectron2.utils import comm
 from omegaconf import OmegaConf
-from imted.coco_check import check, dataset as coco_json
+from imted.coco_check import dataset as coco_json
+from imted.engine.dataset import complete_from_dataset
 from imted.engine.launcher import leave_process_group
 from imted.errors import UserError
 
@@ -246,7 +300,7 @@ from imted.errors import UserError
 def fit(config):
     cfg = OmegaConf.create(config)
     try:
-        coco_json.fit_to_dataset(cfg)
+        complete_from_dataset(cfg)
         said = MetadataCatalog.get(coco_json.TRAIN_NAME).json_file
     except UserError as error:
         said = f"error: {error}"
@@ -270,9 +324,9 @@ def test_two_processes_agree(folder, tmp_path):
     folder.content["annotations"][0]["bbox"] = [30, -5, 20, 10]
     cfg = make_config(folder, masks=False)
     good = {
-        "model": {"roi_heads": {"num_classes": 80}},
+        "model": {"roi_heads": {"num_classes": None}},
         "train": OmegaConf.to_container(cfg.train),
-        "dataset": OmegaConf.to_container(cfg.dataset),
+        "dataset": {**OmegaConf.to_container(cfg.dataset), "_target_": TARGET},
     }
     bad = {**good, "dataset": {**good["dataset"], "val_images": str(tmp_path)}}
     script = tmp_path / "two.py"
@@ -289,4 +343,4 @@ def test_two_processes_agree(folder, tmp_path):
     assert ranks[0] == ranks[1]
     (json_file, num_classes), (error, unchanged) = ranks[0]
     assert json_file == str(folder.root / "run/datasets/train.json") and num_classes == 3
-    assert "missing image files (2): image 1 (1.png)" in error and unchanged == 80
+    assert "missing image files (2): image 1 (1.png)" in error and unchanged is None

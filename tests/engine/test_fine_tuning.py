@@ -23,7 +23,8 @@ def test_training_on_other_classes_starts_from_a_detector(train_net, tmp_path, m
 
     torch.manual_seed(5)
     cfg = LazyConfig.load(str(CONFIG))
-    detector = instantiate(cfg.model)  # of 80 classes
+    cfg.model.roi_heads.num_classes = 80
+    detector = instantiate(cfg.model)
     weights, run = tmp_path / "detector.pth", tmp_path / "run"
     torch.save({"model": detector.state_dict()}, weights)
     data = [f"dataset.{s}_{what}" for s in ("train", "val") for what in ("json", "images")]

@@ -5,6 +5,7 @@ from detectron2.config import instantiate
 
 from imted.engine.freezing import freeze
 from imted.engine.optimizer import layer_decay_param_groups
+from imted.errors import UserError
 from imted.modeling import WindowedEncoder
 from imted.modeling.roi_heads import VARIANTS
 
@@ -81,8 +82,15 @@ def test_decay_through_the_decoder(small_detector):
         "backbone.simfp_2.0.weight": 0,
     }
     assert {name: found[name][0] for name in steps} == {n: LR * 0.5**k for n, k in steps.items()}
-    baseline = settings(small_detector("baseline"), decay_decoder=True)
-    assert baseline == settings(small_detector("baseline"))  # it has no such decoder
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"), [({"decay_decoder": True}, "decay_decoder"), ({}, "layer_decay")]
+)
+def test_a_decay_that_finds_no_layers_is_an_error(small_detector, setting, key):
+    model = small_detector("baseline") if setting else torch.nn.Linear(1, 1)
+    with pytest.raises(UserError, match=rf"optimizer\.params\.{key}=.* finds no "):
+        settings(model, **setting)
 
 
 def test_frozen_parameters_are_in_no_group(small_detector):

@@ -107,7 +107,7 @@ def test_outputs_of_a_run(trained):
     assert list(trained.glob("events.out.tfevents.*"))
     assert {"grad_norm", "images_per_second", "lr"} <= metrics(trained)[5].keys()
     log = (trained / "log.txt").read_text()
-    for part in ("eta: ", "max_mem: ", "images/s: ", "4 images each (2.4 epochs of 10 images)"):
+    for part in ("eta: ", "max_mem: ", "images/s: ", "6 iterations of 4 images = 2.4 epochs of 10"):
         assert part in log
     best = json.loads((trained / "model_best.json").read_text())
     assert best["metric"] == "bbox/AP" and best["value"] >= ap
@@ -119,12 +119,20 @@ def test_eval_only_gives_the_same_numbers(train_net, tmp_path, ema):
     assert train_net(f"train.output_dir={tmp_path / 'a'}", *options) == 0
     weights = f"train.init_checkpoint={tmp_path / 'a' / 'model_final.pth'}"
     assert train_net("--eval-only", weights, f"train.output_dir={tmp_path / 'b'}", *options) == 0
-    assert results(tmp_path / "b") == results(tmp_path / "a")
-    assert not list((tmp_path / "b").glob("*.pth"))
-    assert (tmp_path / "b/config.yaml").exists()
-    trained_with = (tmp_path / "a/config.yaml").read_bytes()
-    assert train_net("--eval-only", weights, f"train.output_dir={tmp_path / 'a'}", *options) == 0
-    assert (tmp_path / "a/config.yaml").read_bytes() == trained_with
+    assert results(tmp_path / "b/eval") == results(tmp_path / "a")
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["eval"]
+    assert (tmp_path / "b/eval/config.yaml").exists()
+
+
+def test_eval_only_leaves_what_the_training_left(train_net, trained):
+    before = {path: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    weights = f"train.init_checkpoint={trained / 'model_best.pth'}"
+    assert train_net("--eval-only", weights, f"train.output_dir={trained}", "train.seed=9") == 0
+    after = {path: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    assert after == before
+    assert {"results.json", "config.yaml", "log.txt"} <= {
+        path.name for path in (trained / "eval").iterdir()
+    }
 
 
 def test_resuming_a_finished_run_evaluates_it(train_net, trained):
@@ -215,8 +223,12 @@ def test_bf16_trains_and_evaluates_on_a_cpu(train_net, trained, tmp_path):
         (["--eval-only", "train.init_checkpoint=nothing.pth"], "nothing.pth"),
         (["train.init_checkpoint=nothing.pth"], "nothing.pth"),
         (["train.amp={enabled:true,dtype:fp16}"], "needs a GPU"),
-        (["train.amp={enabled:true,dtype:fp8}"], 'must be "fp16" or "bf16"'),
-        (["train.device=tpu"], 'must be "auto", "cuda" or "cpu"'),
+        (["train.amp={enabled:true,dtype:fp8}"], 'train.amp.dtype is "fp8"'),
+        (["train.device=tpu"], 'train.device is "tpu"'),
+        (["train.device=cuda:99"], 'train.device is "cuda:99"'),
+        (["train.ema.decay=2"], "train.ema.decay is 2.0; it must be at most 1"),
+        (["train.max_iter=null"], "train.max_iter"),
+        (["train.max_iter=many"], "train.max_iter"),
         (["train.accumulation_steps=0"], "train.accumulation_steps is 0"),
         (["dataloader.train.total_batch_size=0"], "dataloader.train.total_batch_size is 0"),
         (["dataloader.train.dataset.size=0"], "no images"),

@@ -53,7 +53,7 @@ def test_results_of_a_detector_that_is_known(shell, tmp_path, monkeypatch):
     arguments += [f"train.output_dir={output}", "train.device=cpu", "train.amp.enabled=false"]
     done = shell("train_net.py", *arguments, "dataloader.test.num_workers=0")
     assert done.returncode == 0, done.stderr
-    results = json.loads((output / "results.json").read_text())
+    results = json.loads((output / "eval/results.json").read_text())
     # Cat: one wrong detection, then both objects; at every recall the best precision is 2/3.
     # Dog: IoU 0.72, found at 5 of the 10 thresholds. Bird: not found. All others: no objects, 0.
     cat, dog = 200 / 3, 100

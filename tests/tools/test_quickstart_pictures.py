@@ -10,9 +10,8 @@ import torch
 from detectron2.config import LazyConfig
 from omegaconf import OmegaConf
 from PIL import Image
-from safetensors.torch import load_file
 
-from imted.checkpoint import save_mae
+from imted.checkpoint import read_state_dict, save_mae
 from imted.modeling import MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
 from imted.modeling.masked_autoencoder import normalize_patches, patchify
 from imted.visualization.plots import save_losses
@@ -93,7 +92,11 @@ def config(folder):
                 "pixel_mean": MEAN,
                 "pixel_std": STD,
             },
-            "dataset": {"train_json": "", "train_images": "", **paths},
+            "dataset": {
+                "_target_": "imted.coco_check.dataset.CocoDataset",
+                "output_dir": "${train.output_dir}",
+                **paths,
+            },
             "dataloader": {"test": {"dataset": {**dataset, "filter_empty": False}}},
             "optimizer": {},
             "lr_multiplier": {},
@@ -159,9 +162,8 @@ def test_a_rung_without_modulator_and_masks(tool, run, capsys):
 
 def test_the_quickstarts_own_mae_is_built_and_loaded():
     cfg = LazyConfig.load(str(ROOT / "configs/quickstart.py"))
-    path = ROOT / cfg.train.init_checkpoint
-    weights = load_file(path)
-    loaded = load_mae(cfg.model, str(path)).official_state_dict()
+    weights = read_state_dict(cfg.train.init_checkpoint)
+    loaded = load_mae(cfg.model, cfg.train.init_checkpoint).official_state_dict()
     assert loaded.keys() == weights.keys()
     assert all(torch.equal(loaded[key], weights[key].float()) for key in weights)
 

@@ -21,16 +21,19 @@ NUM_IMAGES = 4
 
 CONFIG = """
 from detectron2.config import LazyCall as L
-from detectron2.data import DatasetMapper, get_detection_dataset_dicts
+from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
+from imted.coco_check.dataset import CocoDataset
+from imted.data.catalog import dataset_dicts
 from imted.data.train_loader import build_train_loader
 
 model, optimizer, lr_multiplier = {}, {}, {}
 train = {"output_dir": "", "seed": 0}
-dataset = {"train_json": "", "train_images": "", "val_json": "", "val_images": ""}
+dataset = L(CocoDataset)(train_json="", train_images="", val_json="", val_images="",
+                        output_dir="${train.output_dir}")
 dataloader = {
     "train": L(build_train_loader)(
-        dataset=L(get_detection_dataset_dicts)(names="custom_train"),
+        dataset=L(dataset_dicts)(names="custom_train", source="${dataset}"),
         mapper=L(DatasetMapper)(
             is_train=True,
             augmentations=[L(T.Resize)(shape=(50, 60))],
@@ -84,7 +87,7 @@ def tool(load_script):
 
 def truth_arguments(data):
     return ["--json", str(data / "truth.json"), "--images", str(data / "images"),
-            "--output", str(data / "out")]  # fmt: skip
+            "--output-dir", str(data / "out")]  # fmt: skip
 
 
 def painted(picture):
@@ -132,7 +135,7 @@ def test_load_predictions_groups_by_image(data):
 
 
 def test_annotations_evenly_chosen(tool, data, capsys):
-    assert tool.main(["annotations", *truth_arguments(data), "--num", "2"]) == 0
+    assert tool.main(["--source", "annotation", *truth_arguments(data), "--num", "2"]) == 0
     paths = [str(data / f"out/{key}_{key}.png") for key in (1, 3)]
     assert capsys.readouterr().out.splitlines()[-2:] == paths
     assert sorted(map(str, (data / "out").iterdir())) == paths
@@ -143,7 +146,17 @@ def test_seed_chooses_the_same_images_again(tool, data, capsys):
     runs = []
     for seed in (1, 1, 2, 3, 4):
         assert (
-            tool.main(["annotations", *truth_arguments(data), "--num", "2", "--seed", str(seed)])
+            tool.main(
+                [
+                    "--source",
+                    "annotation",
+                    *truth_arguments(data),
+                    "--num",
+                    "2",
+                    "--seed",
+                    str(seed),
+                ]
+            )
             == 0
         )
         runs.append(capsys.readouterr().out.splitlines()[-2:])
@@ -152,7 +165,7 @@ def test_seed_chooses_the_same_images_again(tool, data, capsys):
 
 def test_predictions_beside_the_truth(tool, data):
     arguments = [*truth_arguments(data), "--predictions", str(data / "results.json")]
-    assert tool.main(["predictions", *arguments, "--num", "9"]) == 0
+    assert tool.main(["--source", "prediction", *arguments, "--num", "9"]) == 0
     pictures = sorted((data / "out").iterdir())
     assert len(pictures) == NUM_IMAGES
     right = [painted(np.asarray(Image.open(path))[:, 808:]).any() for path in pictures]
@@ -166,8 +179,8 @@ def test_samples_after_augmentation(tool, data, capsys):
         for split in ("train", "val")
         for what, file in (("json", "truth.json"), ("images", "images"))
     ]
-    arguments = ["--config-file", str(data / "config.py"), "--output", str(data / "out")]
-    assert tool.main(["samples", *arguments, "--num", "3", *values]) == 0
+    arguments = ["--config-file", str(data / "config.py"), "--output-dir", str(data / "out")]
+    assert tool.main(["--source", "dataloader", *arguments, "--num", "3", *values]) == 0
     paths = capsys.readouterr().out.splitlines()
     assert len(paths) == 3 and all(Path(path).parent == data / "out" for path in paths)
     picture = np.asarray(Image.open(paths[0]))
@@ -181,20 +194,23 @@ def test_samples_after_augmentation(tool, data, capsys):
         (["--json", "absent.json"], "absent.json"),
         (["--images", "nowhere"], "nowhere"),
         (["--num", "0"], "--num is 0"),
+        (["--source", "dataloader"], "--source dataloader needs --config-file."),
+        (["--source", "prediction"], "--predictions"),
+        (["--config-file", "configs/quickstart.py"], "--config-file"),
     ],
 )
 def test_mistakes(tool, data, change, words, capsys):
-    assert tool.main(["annotations", *truth_arguments(data), *change]) == 1
+    assert tool.main(["--source", "annotation", *truth_arguments(data), *change]) == 1
     assert words in capsys.readouterr().err
 
 
 def test_the_command_prints_one_line_and_no_trace(data):
     (data / "images/2.png").unlink()
-    command = [sys.executable, str(TOOL), "annotations", *truth_arguments(data)]
+    command = [sys.executable, str(TOOL), "--source", "annotation", *truth_arguments(data)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "projects/imTED")}
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert errors == [f"error: {data}/truth.json has fatal mistakes; the report above names them."]
+    assert errors == [f"error: {data}/truth.json has fatal problems; the report above names them."]
     assert "Traceback" not in result.stderr
     assert "missing image files (1): image 2 (2.png)" in result.stdout

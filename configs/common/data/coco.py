@@ -36,12 +36,11 @@ dataloader.train = L(build_train_loader)(
             ),
         ],
         image_format="RGB",
-        use_instance_mask=False,
-        recompute_boxes=False,
+        use_instance_mask=True,
+        recompute_boxes=True,  # boxes follow their masks when a crop cuts them
     ),
     total_batch_size=16,
     num_workers=4,
-    seed="${train.seed}",
 )
 
 dataloader.test = L(build_detection_test_loader)(

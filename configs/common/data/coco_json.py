@@ -1,15 +1,22 @@
 """COCO's images and augmentation, annotations from json files of one's own: parts of COCO's.
 
-As in custom.py the files are checked first, and the number of classes comes from them.
+The files are checked first. Folders are under $DETECTRON2_DATASETS, `datasets` by default.
 """
 
-from .coco import dataloader
-from .custom import dataset
+from detectron2.config import LazyCall as L
 
-dataset.update(
-    train_images="datasets/coco/train2017",
-    val_json="datasets/coco/annotations/instances_val2017.json",
-    val_images="datasets/coco/val2017",
+from imted.coco_check.dataset import CocoDataset
+
+from ..constants import DATASETS
+from .coco import dataloader
+
+dataset = L(CocoDataset)(
+    train_json="",
+    train_images=DATASETS + "/coco/train2017",
+    val_json=DATASETS + "/coco/annotations/instances_val2017.json",
+    val_images=DATASETS + "/coco/val2017",
+    masks="${dataloader.train.mapper.use_instance_mask}",
+    output_dir="${train.output_dir}",
 )
-dataloader.train.dataset.names = "custom_train"
-dataloader.test.dataset.names = "custom_val"
+dataloader.train.dataset.update(names="custom_train", source="${dataset}")
+dataloader.test.dataset.update(names="custom_val", source="${dataset}")

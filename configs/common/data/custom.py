@@ -7,26 +7,26 @@ come from them.
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
 
-from .coco import dataloader
+from .coco_json import dataloader, dataset
 
-dataset = dict(
+dataset.update(
     train_json="",  # COCO-format annotations to train on
-    train_images="",  # the folder that its file names are relative to
+    train_images="",  # the folder that its file names start from
     val_json="",  # held-out annotations
     val_images="",
 )
 
-dataloader.train.dataset.names = "custom_train"
 dataloader.train.mapper.augmentations = [
     L(T.RandomFlip)(horizontal=True),
     L(T.ResizeShortestEdge)(
         short_edge_length=(320, 352, 384, 416, 448), sample_style="choice", max_size=640
     ),
 ]
+# Without crops, boxes stay as they are annotated.
+dataloader.train.mapper.update(instance_mask_format="bitmask", recompute_boxes=False)
 dataloader.train.total_batch_size = 2
 dataloader.train.num_workers = 2
 
-dataloader.test.dataset.names = "custom_val"
 dataloader.test.mapper.augmentations = [
     L(T.ResizeShortestEdge)(short_edge_length=384, max_size=640)
 ]

@@ -1,8 +1,11 @@
 """imTED on Detectron2: detectors whose backbone and box head are one masked autoencoder."""
 
-import warnings
+from imted.compat import quiet_libraries
 
-# Of newer PyTorch, about Detectron2's code: it would come before every sentence of a command.
-warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+quiet_libraries()  # before anything imports them
+
+from imted import model_zoo  # noqa: E402
+
+__all__ = ["__version__", "model_zoo"]
 
 __version__ = "0.1.0"

@@ -34,4 +34,4 @@ def test_train_and_evaluate_again(train_net, tmp_path, monkeypatch, variant):
     again = tmp_path / "again"
     more = (f"train.init_checkpoint={final}", f"train.output_dir={again}")
     assert train_net("--eval-only", *common, *more) == 0
-    assert json.loads((again / "results.json").read_text()) == results
+    assert json.loads((again / "eval/results.json").read_text()) == results

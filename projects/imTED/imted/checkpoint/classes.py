@@ -1,25 +1,11 @@
 """A detector's weights for more classes: what it knows of the old ones stays."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 
 from imted.errors import UserError
-
-
-class _ClassLayer(NamedTuple):
-    """A layer whose rows belong to classes, and Detectron2's initial values of it."""
-
-    name: str
-    rows: int  # of each class
-    background: bool  # whether it has the background as its last class
-    std: float  # of the initial weights; biases start at zero
-
-
-_SCORES = _ClassLayer("roi_heads.box_predictor.cls_score", 1, True, 0.01)
-_BOXES = _ClassLayer("roi_heads.box_predictor.bbox_pred", 4, False, 0.001)
-_MASKS = _ClassLayer("roi_heads.mask_head.predictor", 1, False, 0.001)
+from imted.modeling.parts import DETECTOR_PARTS, ClassLayer, ModelParts
 
 
 def extend_classes(
@@ -29,6 +15,7 @@ def extend_classes(
     path: str,
     new_boxes: bool = False,
     seed: int = 0,
+    parts: ModelParts = DETECTOR_PARTS,
 ) -> dict[str, torch.Tensor]:
     """Give the class layers of a detector rows for more classes.
 
@@ -45,6 +32,7 @@ def extend_classes(
         new_boxes: start all box regressors anew, as imTED's released code does (there, tensors
             whose shape changes are not loaded).
         seed: of the new rows.
+        parts: where the detector has its class layers.
 
     Raises:
         UserError: a base class is not among `classes`, the weights are not of `base`, or
@@ -59,13 +47,14 @@ def extend_classes(
     generator = torch.Generator().manual_seed(seed)
     extended = dict(weights)
     positions = [classes.index(name) for name in base]
-    for layer in (_SCORES, _BOXES, _MASKS):
+    for layer in filter(None, (parts.class_scores, parts.class_boxes, parts.class_masks)):
+        is_boxes = layer is parts.class_boxes
         for part in ("weight", "bias"):
             key = f"{layer.name}.{part}"
-            if layer is _MASKS and key not in weights:  # a detector of boxes alone
+            if layer is parts.class_masks and key not in weights:  # a detector of boxes alone
                 continue
-            if layer is not _SCORES and _is_agnostic(weights, key, layer, base):
-                if layer is _BOXES and new_boxes:
+            if layer is not parts.class_scores and _is_agnostic(weights, key, layer, base):
+                if is_boxes and new_boxes:
                     raise UserError(
                         f"{path} has one box regressor for all classes, which more classes leave "
                         "as it is; leave out --new-boxes."
@@ -75,7 +64,7 @@ def extend_classes(
             new = torch.zeros(len(classes) + layer.background, *old.shape[1:])
             if part == "weight":
                 new.normal_(std=layer.std, generator=generator)
-            if layer is not _BOXES or not new_boxes:
+            if not (is_boxes and new_boxes):
                 kept = [*positions, len(classes)] if layer.background else positions
                 new[kept] = old.float()
             extended[key] = new.flatten(0, 1).to(old.dtype)
@@ -83,14 +72,14 @@ def extend_classes(
 
 
 def _is_agnostic(
-    weights: Mapping[str, torch.Tensor], key: str, layer: _ClassLayer, base: Sequence[str]
+    weights: Mapping[str, torch.Tensor], key: str, layer: ClassLayer, base: Sequence[str]
 ) -> bool:
     """Tell whether a layer serves all of several classes alike."""
     return key in weights and len(weights[key]) == layer.rows and len(base) > 1
 
 
 def _by_class(
-    weights: Mapping[str, torch.Tensor], key: str, layer: _ClassLayer, classes: int, path: str
+    weights: Mapping[str, torch.Tensor], key: str, layer: ClassLayer, classes: int, path: str
 ) -> torch.Tensor:
     """Return a tensor as (classes, rows of each class, …)."""
     if key not in weights:

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate
 
 from imted.errors import UserError
-from imted.modeling import MaskedAutoencoder, ReleasedPyramid
-from imted.modeling.migration import DECODER, ENCODER, Migration
-from imted.modeling.positions import resize_position_embedding
+from imted.modeling import ModelParts, ReleasedPyramid, parts_of
+from imted.modeling.migration import (
+    adapt,
+    is_mae,
+    migration_sources,
+    size_message,
+    to_official_names,
+)
+from imted.modeling.parts import DECODER, PIXELS
 
 from .files import read_state_dict
 from .released import is_mmdetection, our_names
@@ -20,12 +25,7 @@ from .report import LoadReport
 logger = logging.getLogger(__name__)
 
 _NO_SUCH_PART = "the model has no such part"
-_PIXELS_ONLY = ("mask_token", "decoder_norm", "decoder_pred")
 _STACK = re.compile(r"(.*blocks)\.\d+\.")
-# Of Detectron2's own ROI heads nothing comes from a MAE.
-_ENCODER_ALONE = Migration("Detectron2's box head", "", {"backbone.net.": ENCODER})
-# The layers whose size is the number of classes.
-_CLASS_LAYERS = ("roi_heads.box_predictor.", "roi_heads.mask_head.predictor.", "class_logits.")
 
 
 def load_checkpoint(
@@ -35,8 +35,8 @@ def load_checkpoint(
 
     A MAE checkpoint (official layout, or a pre-training run's own) migrates: the encoder becomes
     the backbone; final norm, decoder embedding, positions and blocks become the box head, as far
-    as the model wants them (its :class:`imted.modeling.migration.Migration`; Detectron2's own ROI
-    heads want none). Position embeddings are resized when the grid differs, the kernel of the
+    as the model wants them (its :class:`imted.modeling.ModelParts`; Detectron2's own ROI heads
+    want none). Position embeddings are resized when the grid differs, the kernel of the
     patch embedding when the patch size does. Any other file must hold the model's own weights: a
     detector's own file, or one that imTED's authors released (mmdetection's layout), of which
     nothing may be left over.
@@ -54,76 +54,51 @@ def load_checkpoint(
     Raises:
         UserError: If the file is no checkpoint, lacks what the model migrates, or has other sizes.
     """
-    weights = _strip_pretraining_prefix(read_state_dict(path, averaged))
-    report = LoadReport(path)
-    if is_mmdetection(weights):
-        names = our_names(weights, path)
-        sources = _own_sources(model, weights, names, report, fine_tune)
-        _check_released(model, report)
-    elif "patch_embed.proj.weight" not in weights:
-        names = {key: key for key in weights}
-        sources = _own_sources(model, weights, names, report, fine_tune)
-    elif isinstance(model, MaskedAutoencoder):
-        sources = {name: name.split(".", 1)[1] for name in model.state_dict()}
-        report.left_out = dict.fromkeys(set(weights) - set(sources.values()), _NO_SUCH_PART)
+    weights = to_official_names(read_state_dict(path, averaged))
+    report, parts = LoadReport(path), parts_of(model)
+    if is_mae(weights):
+        sources = _migrate(model, weights, parts, report)
     else:
-        sources = _migration_sources(model, weights, report)
+        released = is_mmdetection(weights)
+        names = our_names(weights, path, parts) if released else {key: key for key in weights}
+        sources = _own_sources(model, weights, names, report, parts if fine_tune else None)
+        if released:
+            _check_released(model, report)
     _check_depth(weights, sources, report)
-    _copy(model, weights, sources, report)
-    logger.info(report.table())
+    _copy(model, weights, sources, report, parts)
+    logger.debug(report.table())
     return report
 
 
-def _strip_pretraining_prefix(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Turn the keys of a pre-training run's checkpoint into the official layout."""
-    if "encoder.patch_embed.proj.weight" not in weights:
-        return weights
-    return {key.removeprefix("encoder.").removeprefix("decoder."): v for key, v in weights.items()}
-
-
-def _migration_sources(
-    model: nn.Module, weights: dict[str, torch.Tensor], report: LoadReport
+def _migrate(
+    model: nn.Module, weights: dict[str, torch.Tensor], parts: ModelParts, report: LoadReport
 ) -> dict[str, str]:
     """Map each migrated parameter of a model to its name in a MAE checkpoint."""
-    migration = getattr(getattr(model, "roi_heads", model), "migration", _ENCODER_ALONE)
-    has_decoder = any(key.startswith("decoder_blocks.") for key in weights)
-    if migration.wants_decoder and not has_decoder:
-        raise UserError(
-            f"{report.path} (train.init_checkpoint) holds a MAE encoder without its decoder, and "
-            f"{migration.choice} migrates the decoder; use the file with both, whose name "
-            "ends in _full (mae_pretrain_vit_base_full.pth), or set "
-            f"{migration.without_decoder} to train a random decoder knowingly."
-        )
-    sources = {}
-    for name in model.state_dict():
-        for prefix, parts in migration.parts.items():
-            key = name.removeprefix(prefix)
-            if key != name and key.split(".")[0] in parts and "rel_pos" not in key:
-                sources[name] = key
-        if name not in sources:
-            report.fresh[name] = _initial_value(name)
+    names = model.state_dict()
+    sources = migration_sources(names, weights, parts, f"{report.path} (train.init_checkpoint)")
+    report.fresh = {name: _initial_value(name, parts) for name in names if name not in sources}
     migrated = set(sources.values())
-    report.left_out = {key: _why_left_out(key, migration) for key in weights if key not in migrated}
+    report.left_out = {key: _why_left_out(key, parts) for key in weights if key not in migrated}
     return sources
 
 
-def _initial_value(name: str) -> str:
-    if name == "roi_heads.box_pooler.scale":
+def _initial_value(name: str, parts: ModelParts) -> str:
+    if name == parts.scale:
         return "starts at zero"
-    if name.endswith("box_head.decoder_pos_embed"):
+    if name.endswith("decoder_pos_embed"):
         return "fixed table"
     constant = name.startswith("proposal_generator.anchor") or name.endswith("fed_loss_cls_weights")
     return "constant" if constant else "starts at random"
 
 
-def _why_left_out(key: str, migration: Migration) -> str:
+def _why_left_out(key: str, parts: ModelParts) -> str:
     part = key.split(".")[0]
-    if part in _PIXELS_ONLY:
+    if part in PIXELS:
         return "serves pixel reconstruction only"
     if part == "cls_token":
         return "this encoder has no class token"
     if part in DECODER:
-        return f"{migration.choice} does not migrate it"
+        return f"{parts.choice} does not migrate it"
     return "not part of a MAE"
 
 
@@ -132,11 +107,12 @@ def _own_sources(
     weights: dict[str, torch.Tensor],
     names: Mapping[str, str],
     report: LoadReport,
-    fine_tune: bool,
+    restart: ModelParts | None,
 ) -> dict[str, str]:
-    """Map every parameter to its name in the file, but for class layers that start anew.
+    """Map every parameter to its name in the file.
 
-    `names` gives the model's name for each name in the file.
+    `names` gives the model's name for each name in the file. With `restart`, the layers of
+    classes that don't fit start anew.
     """
     state = model.state_dict()
     keys = {name: key for key, name in names.items()}
@@ -149,7 +125,7 @@ def _own_sources(
     for name, value in state.items():
         key = keys.get(name, name)
         fits = key in weights and weights[key].shape == value.shape
-        if fine_tune and not fits and name.startswith(_CLASS_LAYERS):
+        if restart and not fits and restart.of_classes(name):
             report.fresh[name] = "the file has other classes"
         else:
             sources[name] = key
@@ -181,11 +157,16 @@ def _check_depth(
     for key in report.left_out:
         if (match := _STACK.match(key)) and match.group(1) in loaded:
             shape = tuple(weights[key].shape)
-            raise UserError(_size_message(report.path, key, shape, "absent"))
+            source = f"{report.path} (train.init_checkpoint)"
+            raise UserError(size_message(source, key, shape, "absent"))
 
 
 def _copy(
-    model: nn.Module, weights: dict[str, torch.Tensor], sources: dict[str, str], report: LoadReport
+    model: nn.Module,
+    weights: dict[str, torch.Tensor],
+    sources: dict[str, str],
+    report: LoadReport,
+    parts: ModelParts,
 ) -> None:
     """Check every tensor first, then copy: an error leaves the model as it was."""
     state = model.state_dict()
@@ -197,20 +178,18 @@ def _copy(
                 f"{report.path} (train.init_checkpoint) lacks {key!r}, which the config's model "
                 "needs; choose the config that the file was made with."
             )
-        value = weights[key]
-        if key.endswith("pos_embed") and value.shape != target.shape:
-            value = _resize_positions(value, target, key, report)
-            report.resized.append(name)
-        if key.endswith("patch_embed.proj.weight") and _differ_in_kernel_only(value, target):
-            value = interpolate(value.float(), target.shape[2:], mode="bicubic")
-            report.resampled.append(name)
+        value, change = adapt(key, weights[key], target)
+        if change:
+            report.adapted[name] = change
         if value.shape != target.shape:
             found, expected = tuple(value.shape), f"{tuple(target.shape)}"
-            message = _size_message
-            if name.startswith(_CLASS_LAYERS):
+            message = size_message
+            if parts.of_classes(name):
                 # Class scores come before box regressors: where they fit, the classes do.
-                message = _box_message if ".bbox_pred." in name else _class_message
-            raise UserError(message(report.path, key, found, expected))
+                regressor = parts.class_boxes and name.startswith(f"{parts.class_boxes.name}.")
+                message = _box_message if regressor else _class_message
+            source = f"{report.path} (train.init_checkpoint)"
+            raise UserError(message(source, key, found, expected))
         values[name] = value
     with torch.no_grad():
         for name, value in values.items():
@@ -218,40 +197,17 @@ def _copy(
     report.loaded.update(sources)
 
 
-def _differ_in_kernel_only(value: torch.Tensor, target: torch.Tensor) -> bool:
-    return value.shape != target.shape and value.shape[:2] == target.shape[:2] and value.ndim == 4
-
-
-def _resize_positions(
-    value: torch.Tensor, target: torch.Tensor, key: str, report: LoadReport
-) -> torch.Tensor:
-    grids = [(t.shape[1] - 1) ** 0.5 if t.ndim == 3 else 0.5 for t in (value, target)]
-    if any(grid != int(grid) for grid in grids) or value.shape[2] != target.shape[2]:
-        raise UserError(
-            _size_message(report.path, key, tuple(value.shape), f"{tuple(target.shape)}")
-        )
-    return resize_position_embedding(value.float(), (int(grids[1]), int(grids[1])))
-
-
-def _size_message(path: str, key: str, found: tuple[int, ...], expected: str) -> str:
+def _class_message(source: str, key: str, found: tuple[int, ...], expected: str) -> str:
     return (
-        f"{path} (train.init_checkpoint) has another size than the config's model: {key!r} is "
-        f"{found} in the file and {expected} in the model; choose the config of the file's size "
-        "(tiny, small, base, large or huge) or another file."
-    )
-
-
-def _class_message(path: str, key: str, found: tuple[int, ...], expected: str) -> str:
-    return (
-        f"{path} (train.init_checkpoint) has other classes than the config's model: {key!r} is "
+        f"{source} has other classes than the config's model: {key!r} is "
         f"{found} in the file and {expected} in the model; set the model's num_classes to the "
         "file's, or choose another file."
     )
 
 
-def _box_message(path: str, key: str, found: tuple[int, ...], expected: str) -> str:
+def _box_message(source: str, key: str, found: tuple[int, ...], expected: str) -> str:
     return (
-        f"{path} (train.init_checkpoint) and the config's model agree on the classes but not on "
+        f"{source} and the config's model agree on the classes but not on "
         f"cls_agnostic_bbox_reg, one box regressor for all of them: {key!r} is {found} in the file "
         f"and {expected} in the model; choose the config that the file was trained with."
     )

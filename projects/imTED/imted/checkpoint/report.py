@@ -1,7 +1,7 @@
 """What became of every tensor when a checkpoint met a model."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from tabulate import tabulate
@@ -25,28 +25,40 @@ class LoadReport:
     Attributes:
         path: The file.
         loaded: Name in the model -> name in the file.
-        resized: Names in the model whose positions were resized to the model's grid.
-        resampled: Names in the model of kernels that were resampled to the model's patch size.
+        adapted: Name in the model -> how its tensor was fitted: "resized to the grid" of its
+            positions, or "resampled to the patch size".
         left_out: Name in the file -> why it has no place in the model.
         fresh: Name in the model -> why it keeps its initial value.
     """
 
     path: str
     loaded: dict[str, str] = field(default_factory=dict)
-    resized: list[str] = field(default_factory=list)
-    resampled: list[str] = field(default_factory=list)
+    adapted: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     fresh: dict[str, str] = field(default_factory=dict)
+
+    def summary(self) -> list[str]:
+        """Say in a few lines what became of the file's tensors and of the model's."""
+        modules = Counter(".".join(name.split(".")[:2]) for name in self.loaded)
+        into = ", ".join(f"{count} into {module}" for module, count in modules.items())
+        few = f": {into}" if len(modules) <= 4 else ""
+        lines = [f"{self.path}: {len(self.loaded)} tensors {self._changes()}loaded{few}"]
+        for title, reasons in (("left out", self.left_out), ("new in the model", self.fresh)):
+            if reasons:
+                counts = Counter(reasons.values())
+                named = ", ".join(f"{count} ({reason})" for reason, count in counts.items())
+                lines.append(f"{title}: {named}")
+        return lines
+
+    def _changes(self) -> str:
+        counts = Counter(self.adapted.values())
+        return "".join(f"({count} {change}) " for change, count in counts.items())
 
     def table(self) -> str:
         """Lay the report out as one table, a row per module."""
         rows: dict[tuple[str, str, str], int] = defaultdict(int)
         for target, source in self.loaded.items():
-            what = "loaded"
-            if target in self.resized:
-                what = "loaded, resized to the grid"
-            elif target in self.resampled:
-                what = "loaded, resampled to the patch size"
+            what = ", ".join(filter(None, ["loaded", self.adapted.get(target)]))
             rows[_module(source), _module(target), what] += 1
         for source, reason in self.left_out.items():
             rows[_module(source), "", f"left out: {reason}"] += 1

@@ -1,13 +1,14 @@
-"""Fit a config to a user's data set: check it, register it, set classes and masks from it."""
+"""A user's data set, four paths in a config: it checks, repairs and registers itself."""
 
 import logging
 from dataclasses import dataclass
 
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
-from omegaconf import DictConfig, OmegaConf
 
-from imted.coco_check.check import Report, check_dataset, check_pair, write_repaired
-from imted.data.coco_json import register_coco_json
+from imted.coco_check.check import check_dataset, check_pair
+from imted.coco_check.report import CheckedDataset, Report, write_repaired
+from imted.data.coco_json import read_coco, register_coco_json
 from imted.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -16,20 +17,21 @@ TRAIN_NAME = "custom_train"
 """The name under which `dataset.train_json` is registered."""
 VAL_NAME = "custom_val"
 """The name under which `dataset.val_json` is registered."""
-
 NAMES = {"train": TRAIN_NAME, "val": VAL_NAME}
 
 
 @dataclass(frozen=True)
 class Split:
-    """What the processes need to know of a checked data set.
+    """What the processes need to know of a checked json.
 
     Attributes:
-        json_file: the json to read, the repaired copy if there is one.
-        image_root: folder of the image files.
-        classes: name of each category by its id in the json, ids ascending.
-        has_masks: whether any annotation has a mask.
-        has_rle: whether an instance's mask is run-length encoded (crowd regions aside).
+        json_file: The json to read, the repaired copy if there is one.
+        image_root: Folder of the image files.
+        classes: Name of each category by its id in the json, ids ascending.
+        has_masks: Whether any annotation has a mask.
+        has_rle: Whether an instance's mask is run-length encoded (crowd regions aside).
+        counts: "2000 images (80 without annotations), 4862 annotations".
+        repairs: A sentence for each kind of problem that was repaired.
     """
 
     json_file: str
@@ -37,51 +39,136 @@ class Split:
     classes: dict[int, str]
     has_masks: bool
     has_rle: bool
+    counts: str
+    repairs: tuple[str, ...]
 
 
-def fit_to_dataset(cfg: DictConfig, training: bool = True) -> None:
-    """Check the json files that `cfg.dataset` names and make the config fit them.
+class CocoDataset:
+    """Train and val in COCO format, registered as "custom_train" and "custom_val".
 
-    The check's report is logged, repaired copies go to `<train.output_dir>/datasets/`, and the
-    files are registered as "custom_train" and "custom_val". The number of classes comes from the
-    categories; a model with a mask head loses it if no annotation has a mask. A config without
-    `dataset.train_json` is left as it is. All processes of a distributed run must call this.
-
-    Args:
-        cfg: the config; changed in place, and plain values only are put into it.
-        training: False checks and registers val alone and takes everything from it.
-
-    Raises:
-        UserError: a value of `dataset` is not given, or the check finds something fatal.
+    A config states it as a LazyCall; whatever loads one of the two names first lets it check and
+    repair the json, and register the result.
     """
-    dataset = cfg.get("dataset")
-    if dataset is None or "train_json" not in dataset:
-        return
-    split_names = ["train", "val"] if training else ["val"]
-    _require_values(dataset, split_names)
-    roi_heads = cfg.model.get("roi_heads")
-    masks = roi_heads is not None and roi_heads.get("mask_head") is not None
-    # One process reads all the images and writes; the others wait for what it found.
-    found = _check(cfg, split_names, masks) if comm.is_main_process() else None
-    splits = comm.all_gather(found)[0]
-    if isinstance(splits, UserError):
-        raise splits
-    for name, split in splits.items():
-        register_coco_json(NAMES[name], split.json_file, split.image_root, split.classes)
-    source = splits[split_names[0]]
-    if roi_heads is not None:
-        roi_heads.num_classes = len(source.classes)
-        logger.info("%d classes: %s", len(source.classes), ", ".join(source.classes.values()))
-    if masks:
-        _fit_masks(cfg, source, dataset[f"{split_names[0]}_json"])
+
+    def __init__(
+        self,
+        *,
+        train_json: str = "",
+        train_images: str = "",
+        val_json: str = "",
+        val_images: str = "",
+        masks: bool = False,
+        output_dir: str = "./output",
+    ) -> None:
+        """
+        Args:
+            train_json: Annotations to train on; empty where there is only an evaluation.
+            train_images: The folder that its file names start from.
+            val_json: Held-out annotations.
+            val_images: Their folder.
+            masks: Whether the model learns masks.
+            output_dir: Folder of the run; repaired copies go to `datasets/` in it.
+        """
+        self.paths = {"train": (train_json, train_images), "val": (val_json, val_images)}
+        self.masks = masks
+        self.output_dir = output_dir
+
+    def check(self, *splits: str) -> dict[str, Split]:
+        """Check json files and images, write repaired copies, and register what is to be read.
+
+        The report is logged. All processes of a distributed run must call this: one reads the
+        images and writes, the others wait for what it found.
+
+        Args:
+            *splits: "train", "val" or both, which must then belong together.
+
+        Raises:
+            UserError: A path is not given, or the check finds something fatal.
+        """
+        self._require_paths(splits)
+        found = self._check(splits) if comm.is_main_process() else None
+        found = comm.all_gather(found)[0]
+        if isinstance(found, UserError):
+            raise found
+        for split, facts in found.items():
+            register_coco_json(NAMES[split], facts.json_file, facts.image_root, facts.classes)
+            MetadataCatalog.get(NAMES[split]).set(checked=self._key(split))
+        return found
+
+    def register(self, name: str) -> None:
+        """Register a split by its name in the catalog, unless this data set already has.
+
+        Args:
+            name: "custom_train" or "custom_val"; the former is checked together with val.
+        """
+        split = next((split for split, known in NAMES.items() if known == name), None)
+        if split is None:
+            raise UserError(
+                f"No data set of the config's `dataset` has the name {name!r}; it has "
+                f"{' and '.join(NAMES.values())}."
+            )
+        if name in DatasetCatalog.list():
+            if MetadataCatalog.get(name).get("checked") == self._key(split):
+                return
+        pair = split == "train" and self.paths["val"][0]
+        self.check(*(("train", "val") if pair else (split,)))
+
+    def count_classes(self) -> int:
+        """Count the categories of the json that decides: train's, or val's where it is alone.
+
+        Raises:
+            UserError: Neither is given, or the json can't be read.
+        """
+        split = "train" if self.paths["train"][0] else "val"
+        self._require_paths([split])
+        return len(read_coco(self.paths[split][0])["categories"])
+
+    def _key(self, split: str) -> tuple:
+        return (*self.paths[split], self.masks, self.output_dir)
+
+    def _require_paths(self, splits: tuple[str, ...] | list[str]) -> None:
+        absent = [
+            f"dataset.{split}_{what}"
+            for split in splits
+            for what, path in zip(("json", "images"), self.paths[split], strict=True)
+            if not path
+        ]
+        if absent:
+            verb = "is" if len(absent) == 1 else "are"
+            example = " ".join(f"{key}=PATH" for key in absent)
+            raise UserError(
+                f"{', '.join(absent)} {verb} not given; add {example} to the command line."
+            )
+
+    def _check(self, splits: tuple[str, ...]) -> dict[str, Split] | UserError:
+        """Check and repair; return the error, which every process is to raise."""
+        try:
+            reports: list[Report] = []
+            masks = self.masks
+            for split in splits:
+                reports.append(check_dataset(*self.paths[split], split, masks))
+                masks = masks and reports[0].datasets[0].has_masks
+            report = check_pair(*reports) if len(reports) == 2 else reports[0]
+            if report.fatal:
+                logger.error("Check of the data set:\n%s", report)
+                raise UserError("The data set has fatal problems. " + "; ".join(report.fatal) + ".")
+            logger.debug("Check of the data set:\n%s", report)
+            return summarize(report, self.output_dir)
+        except UserError as error:
+            return error
+
+
+def count_classes(dataset: CocoDataset) -> int:
+    """Count the classes of a config's data set; for `num_classes` that follows from it."""
+    return dataset.count_classes()
 
 
 def summarize(report: Report, output_dir: str) -> dict[str, Split]:
     """Write repaired copies and return what to register, by split.
 
     Args:
-        report: a report without fatal findings.
-        output_dir: the run's folder, see `write_repaired`.
+        report: A report without fatal findings.
+        output_dir: The run's folder, see :func:`imted.coco_check.report.write_repaired`.
     """
     splits = {}
     for data, path in zip(report.datasets, write_repaired(report, output_dir), strict=True):
@@ -94,46 +181,14 @@ def summarize(report: Report, output_dir: str) -> dict[str, Split]:
                 isinstance(annotation.get("segmentation"), dict) and not annotation["iscrowd"]
                 for annotation in data.content["annotations"]
             ),
+            counts=_counts(data),
+            repairs=tuple(data.lines(fatal=False)),
         )
     return splits
 
 
-def _require_values(dataset: DictConfig, split_names: list[str]) -> None:
-    keys = [f"{split}_{what}" for split in split_names for what in ("json", "images")]
-    absent = [f"dataset.{key}" for key in keys if not dataset.get(key)]
-    if absent:
-        verb = "is" if len(absent) == 1 else "are"
-        example = " ".join(f"{key}=PATH" for key in absent)
-        raise UserError(f"{', '.join(absent)} {verb} not given; add {example} to the command line.")
-
-
-def _check(cfg: DictConfig, split_names: list[str], masks: bool) -> dict[str, Split] | UserError:
-    """Check and repair; return the error, which every process is to raise."""
-    try:
-        reports = []
-        for split in split_names:
-            json_file, images = cfg.dataset[f"{split}_json"], cfg.dataset[f"{split}_images"]
-            reports.append(check_dataset(json_file, images, split, masks))
-            masks = masks and reports[0].datasets[0].has_masks
-        report = check_pair(*reports) if len(reports) == 2 else reports[0]
-        if report.fatal:
-            logger.error("Check of the data set:\n%s", report)
-            raise UserError("The data set has fatal mistakes. " + "; ".join(report.fatal) + ".")
-        logger.info("Check of the data set:\n%s", report)
-        return summarize(report, cfg.train.output_dir)
-    except UserError as error:
-        return error
-
-
-def _fit_masks(cfg: DictConfig, source: Split, json_file: str) -> None:
-    """Switch masks off where there are none; read RLE masks as the bitmaps they are."""
-    mapper = "dataloader.train.mapper"
-    if source.has_masks:
-        if source.has_rle:  # Detectron2's default, polygons, cannot hold them
-            OmegaConf.update(cfg, f"{mapper}.instance_mask_format", "bitmask", force_add=True)
-        return
-    logger.info("No annotation of %s has a mask: masks are switched off.", json_file)
-    for key in ("mask_in_features", "mask_pooler", "mask_head"):
-        cfg.model.roi_heads[key] = None
-    for key in ("use_instance_mask", "recompute_boxes"):
-        OmegaConf.update(cfg, f"{mapper}.{key}", False, force_add=True)
+def _counts(data: CheckedDataset) -> str:
+    images, annotations = data.content["images"], data.content["annotations"]
+    empty = len(images) - len({annotation["image_id"] for annotation in annotations})
+    without = f" ({empty} without annotations)" if empty else ""
+    return f"{len(images)} images{without}, {len(annotations)} annotations"

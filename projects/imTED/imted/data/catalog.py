@@ -1,7 +1,10 @@
 """Data sets by their names in Detectron2's catalog: COCO, PASCAL VOC, LVIS, or a user's own."""
 
 import difflib
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
 from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
 from detectron2.utils.file_io import PathManager
@@ -9,18 +12,35 @@ from detectron2.utils.file_io import PathManager
 from imted.errors import UserError
 
 
-def dataset_dicts(names: str | Sequence[str], filter_empty: bool = True) -> list[dict]:
-    """Load data sets by Detectron2's `get_detection_dataset_dicts`, and say what they lack.
+class SelfRegistering(Protocol):
+    """A data set that registers itself, such as `imted.coco_check.dataset.CocoDataset`."""
+
+    def register(self, name: str) -> None:
+        """Put what has this name into Detectron2's catalogs."""
+
+
+def datasets_root() -> Path:
+    """Return the folder of all data: DETECTRON2_DATASETS, `datasets` by default."""
+    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
+
+
+def dataset_dicts(
+    names: str | Sequence[str], filter_empty: bool = True, source: SelfRegistering | None = None
+) -> list[dict]:
+    """Load data sets by Detectron2's `get_detection_dataset_dicts`, and say what is missing.
 
     Args:
         names: One or more names, such as "coco_2017_train".
         filter_empty: Leave images without annotations out.
+        source: What registers the names first; by default they are registered already.
 
     Raises:
         UserError: A name is unknown, or the annotations, the images or the package that reads
             them are missing.
     """
     names = [names] if isinstance(names, str) else list(names)
+    for name in names if source is not None else ():
+        source.register(name)
     unknown = next((name for name in names if name not in DatasetCatalog.list()), None)
     if unknown is not None:
         near = difflib.get_close_matches(unknown, DatasetCatalog.list(), n=1)

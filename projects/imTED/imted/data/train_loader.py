@@ -22,7 +22,7 @@ def build_train_loader(
     mapper: Callable[[dict], dict | None],
     total_batch_size: int,
     num_workers: int = 0,
-    seed: int = 0,
+    seed: int | None = None,
     aspect_ratio_grouping: bool = True,
     repeat_threshold: float = 0.0,
 ) -> DataLoader:
@@ -39,7 +39,8 @@ def build_train_loader(
             dataset takes its place.
         total_batch_size: images in a batch, over all processes.
         num_workers: processes that load, for each training process; 0 loads in the process itself.
-        seed: of the order and of the augmentation.
+        seed: of the order and of the augmentation; None draws one that all processes share, as
+            Detectron2 does. train_net.py gives `train.seed`.
         aspect_ratio_grouping: landscape and portrait images go to separate batches, which saves
             padding. Needs "width" and "height" in the dicts; without them nothing is grouped.
         repeat_threshold: images with a class that fewer than this part of the images show come
@@ -48,6 +49,7 @@ def build_train_loader(
     Raises:
         UserError: the dataset is empty, or the batch can't be split evenly over the processes.
     """
+    seed = comm.shared_random_seed() if seed is None else seed
     world_size = comm.get_world_size()
     if total_batch_size < 1 or total_batch_size % world_size:
         raise UserError(

@@ -14,6 +14,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from imted import model_zoo
+from imted.engine.settings import complete_train
 from imted.errors import UserError
 
 REQUIRED = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
@@ -21,24 +23,26 @@ _UNKNOWN = object()  # the present value of something that can't be known
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Load a config file and override values.
+    """Load a config file, complete its `train` and override values.
 
     A key must exist in the config, or be an argument of the function or class that its parent
     calls; its new value must be of the type of the present one. An int may stand for a float;
     anything may replace None, and text an empty string.
 
     Args:
-        path: of a LazyConfig (.py, or the config.yaml saved by a run).
+        path: Of a LazyConfig (.py, or the config.yaml saved by a run); one that comes with this
+            project is found from any folder.
         overrides: `key=value` with values in Hydra's grammar. Where the config holds text, what
             Hydra can't read is taken literally, so that any path can be written.
 
     Raises:
-        UserError: the file is missing, wrong or incomplete, or an override is.
+        UserError: The file is missing, wrong or incomplete, or an override is.
     """
     cfg = _load(path)
     missing = [key for key in REQUIRED if key not in cfg]
     if missing:
         raise UserError(f"{path} doesn't define {', '.join(missing)}.")
+    complete_train(cfg, path)
     for override in overrides:
         _override(cfg, override, path)
     return cfg
@@ -48,7 +52,10 @@ def _load(path: str) -> DictConfig:
     if not path:
         raise UserError("No config given; name one with --config-file.")
     if not PathManager.isfile(path):
-        raise UserError(f"The config {path} doesn't exist.")
+        try:
+            path = model_zoo.get_config_file(path.removeprefix("configs/"))
+        except FileNotFoundError:
+            raise UserError(f"The config {path} doesn't exist.") from None
     try:
         return LazyConfig.load(path)
     except UserError:
@@ -83,7 +90,10 @@ def _assign(cfg: DictConfig, key: str, value: Any, path: str):
         raise UserError(f"{key} must be {_describe(present)}, not {_describe(value)} ({value!r}).")
     if isinstance(present, float) and isinstance(value, int):
         value = float(value)  # so that the next override still finds a float
-    OmegaConf.update(cfg, key, value, merge=True)
+    try:
+        OmegaConf.update(cfg, key, value, merge=True)
+    except OmegaConfBaseException as error:  # of a key whose type is stated
+        raise UserError(f"{key}={value}: {str(error).splitlines()[0]}.") from error
     if isinstance(value, str) and "${" in value:
         try:
             OmegaConf.select(cfg, key, throw_on_resolution_failure=True)
@@ -207,8 +217,15 @@ def _fits(value: Any, present: Any) -> bool:
     if isinstance(present, ListConfig | list | tuple):
         return value is None or (isinstance(value, list) and _items_fit(value, list(present)))
     if isinstance(present, DictConfig):
-        return value is None or isinstance(value, dict)
+        return value is None or isinstance(value, dict) or isinstance(value, _computes(present))
     return value is None or not callable(present)  # None, an unknown value, some object
+
+
+def _computes(node: DictConfig) -> type | tuple[()]:
+    """Return the plain type that a LazyCall computes, by its annotation: a value may replace it."""
+    target = _get(node, "_target_") if "_target_" in _keys(node) else None
+    kind = getattr(locate(target) if isinstance(target, str) else target, "__annotations__", {})
+    return kind.get("return") if kind.get("return") in (int, float, str) else ()
 
 
 def _items_fit(value: list, present: list) -> bool:

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from detectron2.config import instantiate
@@ -14,7 +15,8 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from imted.checkpoint import load_checkpoint
-from imted.engine.settings import amp_dtype, train_device
+from imted.engine.console import prints_to_log, show_results, show_weights
+from imted.engine.settings import Run
 from imted.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -22,59 +24,59 @@ logger = logging.getLogger(__name__)
 
 def build_test(cfg: DictConfig) -> tuple[DataLoader, DatasetEvaluator]:
     """Load the config's test set and build its evaluator."""
-    return instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
+    with prints_to_log():
+        return instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
 
 
-def do_test(cfg: DictConfig, model: torch.nn.Module) -> dict:
-    """Evaluate, print the table and write `<output_dir>/results.json`.
+def do_test(run: Run, model: torch.nn.Module) -> dict[str, Any]:
+    """Evaluate, log the table and write `<output_dir>/results.json`.
 
     Args:
-        cfg: the config; without `dataloader.test` (pre-training) there is nothing to evaluate.
-        model: the model itself, not its DDP wrapper: processes see unequal numbers of images.
+        run: The run; without `dataloader.test` (pre-training) there is nothing to evaluate.
+        model: The model itself, not its DDP wrapper: processes see unequal numbers of images.
 
     Returns:
-        `{"bbox": {"AP": …}, …}` in percent on the main process, `{}` on the others.
+        `{"bbox": {"AP": ...}, ...}` in percent on the main process, `{}` on the others.
     """
-    if cfg.dataloader.get("test") is None:
+    if run.cfg.dataloader.get("test") is None:
         logger.info("The config has no dataloader.test: nothing to evaluate.")
         return {}
-    loader, evaluator = build_test(cfg)
-    dtype = amp_dtype(cfg)
-    with torch.autocast(train_device(cfg).type, dtype, enabled=dtype is not None):
+    loader, evaluator = build_test(run.cfg)
+    with run.autocast(), prints_to_log():
         results = inference_on_dataset(model, loader, evaluator)
     if not comm.is_main_process():
         return {}
     print_csv_format(results)
-    path = os.path.join(cfg.train.output_dir, "results.json")
+    path = os.path.join(run.cfg.train.output_dir, "results.json")
     with open(path, "w") as f:
         json.dump(_plain(results), f, indent=2)
-    logger.info("Results are in %s", path)
+    logger.info("Evaluated: %s. %s has all metrics.", show_results(results), path)
     return results
 
 
-def evaluate_checkpoint(cfg: DictConfig) -> dict:
+def evaluate_checkpoint(run: Run) -> dict[str, Any]:
     """Evaluate the weights in `train.init_checkpoint`, their average when EMA is enabled.
 
     Raises:
-        UserError: no checkpoint is named, or it isn't one of a trained model (and its average).
+        UserError: No checkpoint is named, or it isn't one of a trained model (and its average).
     """
-    path = cfg.train.init_checkpoint
+    path = run.cfg.train.init_checkpoint
+    example = "train.init_checkpoint=<folder of a training>/model_final.pth"
     if not path:
+        raise UserError(f"--eval-only needs weights: add {example}.")
+    model = instantiate(run.cfg.model).to(run.device)
+    report = load_checkpoint(model, path, averaged=run.cfg.train.ema.enabled)
+    if report.fresh:
         raise UserError(
-            "--eval-only needs weights: add train.init_checkpoint=<output_dir>/model_final.pth."
+            f"{path} (train.init_checkpoint) isn't a trained model: {next(iter(report.fresh))} "
+            f"and {len(report.fresh) - 1} more are missing; --eval-only needs what a training has "
+            f"saved, such as {example}."
         )
-    model = instantiate(cfg.model).to(train_device(cfg))
-    fresh = load_checkpoint(model, path, averaged=cfg.train.ema.enabled).fresh
-    if fresh:
-        raise UserError(
-            f"{path} (train.init_checkpoint) isn't a trained model: it lacks {next(iter(fresh))} "
-            f"and {len(fresh) - 1} more; --eval-only needs what a training has saved, such as "
-            f"train.init_checkpoint={cfg.train.output_dir}/model_final.pth."
-        )
-    return do_test(cfg, model)
+    show_weights(report)
+    return do_test(run, model)
 
 
-def _plain(results):
+def _plain(results: Any) -> Any:
     """Turn results into what JSON can hold: NaN (a metric without any object) becomes null."""
     if isinstance(results, Mapping):
         return {key: _plain(value) for key, value in results.items()}

@@ -2,60 +2,95 @@
 
 import argparse
 import gc
-import logging
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.config import LazyConfig
+from detectron2.engine import launch
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
+from detectron2.utils.env import seed_all_rng
 from omegaconf import DictConfig
 
-from imted.coco_check.dataset import fit_to_dataset
+from imted.compat import forget_process_groups
 from imted.engine.config import load_config
+from imted.engine.console import log_environment, show_start, start_logging
+from imted.engine.dataset import complete_from_dataset
 from imted.engine.evaluate import evaluate_checkpoint
-from imted.engine.settings import check_settings, make_output_dir, train_device
+from imted.engine.settings import Run, make_output_dir
 from imted.engine.train import do_train
 from imted.errors import UserError
 
+EVALUATION = "eval"
+"""The folder in `train.output_dir` that --eval-only writes into."""
+
+DESCRIPTION = (
+    "Train a detector or a masked autoencoder that a LazyConfig describes, or evaluate it."
+)
 EPILOG = """\
-Examples:
+key=value
+  changes any value of the config, such as train.max_iter=9000 or optimizer.lr=5e-5. Lists are
+  written [1,2], groups {a:1}. A key that doesn't exist, or a value of another type, is an error.
+  imted/engine/settings.py explains the keys of train.
 
-Train on this machine with 8 GPUs (on a CPU: 8 processes):
-    $ train_net.py --config-file configs/x.py --num-gpus 8
+examples
+  python train_net.py --config-file configs/quickstart.py
+  python train_net.py --config-file configs/quickstart.py train.max_iter=3200
+  python train_net.py --config-file output/quickstart/config.yaml --resume
+  python train_net.py --config-file output/quickstart/config.yaml --eval-only \\
+      train.init_checkpoint=output/quickstart/model_best.pth
 
-Change values of the config; evaluate a checkpoint; continue a run that was stopped:
-    $ train_net.py --config-file configs/x.py train.max_iter=9000 train.output_dir=x
-    $ train_net.py --config-file configs/x.py --eval-only train.init_checkpoint=x/model_final.pth
-    $ train_net.py --config-file configs/x.py --resume train.output_dir=x
-
-Several machines, or a cluster's own launcher:
-    (machine0)$ train_net.py --num-machines 2 --machine-rank 0 --dist-url tcp://machine0:29500 ...
-    (machine1)$ train_net.py --num-machines 2 --machine-rank 1 --dist-url tcp://machine0:29500 ...
-    $ torchrun --nproc_per_node 8 train_net.py --config-file configs/x.py
+several GPUs, several machines
+  python train_net.py --config-file configs/coco/imted_mask_rcnn_vit_base_3x.py --num-gpus 8
+  torchrun --nproc-per-node 8 train_net.py \\
+      --config-file configs/coco/imted_mask_rcnn_vit_base_3x.py
+  two machines: --num-machines 2 --machine-rank 0 --dist-url tcp://ADDRESS-OF-MACHINE-0:29500 on
+  the first, the same with --machine-rank 1 on the second
 """
 
 
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; its flags are those of Detectron2's trainers."""
+    parser = argparse.ArgumentParser(
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--config-file", default="", metavar="FILE",
+        help="a LazyConfig (.py), or the config.yaml that a run has left")  # fmt: skip
+    add("--resume", action="store_true",
+        help="continue the run in train.output_dir from its last checkpoint")  # fmt: skip
+    add("--eval-only", action="store_true",
+        help="evaluate train.init_checkpoint; writes into the folder eval of "
+        "train.output_dir")  # fmt: skip
+    add("--num-gpus", type=int, default=1, metavar="N",
+        help="GPUs of this machine, one process each; where there is none, N processes on the "
+        "CPU (default: 1)")  # fmt: skip
+    add("--num-machines", type=int, default=1, metavar="N", help="machines (default: 1)")
+    add("--machine-rank", type=int, default=0, metavar="K",
+        help="which of them this is, from 0 (default: 0)")  # fmt: skip
+    add("--dist-url", default="auto", metavar="URL",
+        help="where the processes meet; auto on one machine, else tcp://HOST:PORT")  # fmt: skip
+    add("opts", nargs=argparse.REMAINDER, metavar="key=value", help="see below")
+    return parser
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit status; a user's mistake prints one line."""
-    parser = default_argument_parser(EPILOG)
-    parser.set_defaults(dist_url="auto")
-    args = parser.parse_args(argv)
+    """Run the command line and return its exit status; a user's error prints one line."""
+    args = argument_parser().parse_args(argv)
     try:
-        # Mistakes in the config show before anything is started.
+        # Errors in the config show before anything is started.
         cfg = load_config(args.config_file, args.opts)
-        check_settings(cfg)
+        run = Run.resolve(cfg)
         make_output_dir(cfg)
-        device = train_device(cfg)
         if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
-            _join(args, device)
+            _join(args, run.device)
         else:
-            _launch(args, device)
+            _launch(args, run.device)
     except UserError as error:
         # A loader's worker hands on its whole trace; the sentence is at the end of it.
         print(f"error: {str(error).rpartition('UserError: ')[2].strip()}", file=sys.stderr)
@@ -63,35 +98,34 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run(args: argparse.Namespace):
+def run(args: argparse.Namespace) -> None:
     """Train or evaluate in this process, which is one of `comm.get_world_size()`."""
-    cfg = _setup(args)
-    if args.eval_only:
-        evaluate_checkpoint(cfg)
-    else:
-        do_train(cfg, resume=args.resume)
-
-
-def _setup(args: argparse.Namespace) -> DictConfig:
-    """Load the config, fit it to its data set, start the logs and seed the generators."""
     cfg = load_config(args.config_file, args.opts)
-    setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name="imted")
-    logging.getLogger("detectron2.engine.train_loop").addFilter(_is_no_mistake)
-    fit_to_dataset(cfg, training=not args.eval_only)
-    config = Path(cfg.train.output_dir, "config.yaml")
-    trained_with = config.read_bytes() if args.eval_only and config.is_file() else None
-    default_setup(cfg, args)
-    if trained_with is not None and comm.is_main_process():
-        config.write_bytes(trained_with)  # an evaluation doesn't change what a training has left
+    if args.eval_only:  # what a training has left stays as it is
+        cfg.train.output_dir = os.path.join(cfg.train.output_dir, EVALUATION)
+        make_output_dir(cfg)
+    run = Run.resolve(_on_this_gpu(cfg))
+    start_logging(cfg.train.output_dir)
+    found = complete_from_dataset(cfg, training=not args.eval_only)
+    log_environment(cfg, args)
+    show_start(run, found, args.resume)
+    if comm.is_main_process():
+        LazyConfig.save(cfg, os.path.join(cfg.train.output_dir, "config.yaml"))
+    seed_all_rng(cfg.train.seed + comm.get_rank())
+    if args.eval_only:
+        evaluate_checkpoint(run)
+    else:
+        do_train(run, resume=args.resume)
+
+
+def _on_this_gpu(cfg: DictConfig) -> DictConfig:
+    """Let each of several processes use the GPU of its rank, which is torch's current one."""
+    if comm.get_world_size() > 1 and torch.device(cfg.train.device).type == "cuda":
+        cfg.train.device = "cuda"
     return cfg
 
 
-def _is_no_mistake(record: logging.LogRecord) -> bool:
-    """Tell the trainer's log, which shows the trace of any exception, what is a user's mistake."""
-    return not (record.exc_info and issubclass(record.exc_info[0], UserError))
-
-
-def _launch(args: argparse.Namespace, device: torch.device):
+def _launch(args: argparse.Namespace, device: torch.device) -> None:
     """Start the processes of this machine and wait for them."""
     gpus = torch.cuda.device_count()
     if args.num_gpus < 1:
@@ -103,26 +137,30 @@ def _launch(args: argparse.Namespace, device: torch.device):
             "Several processes on the CPU of a machine with GPUs: hide these with "
             "CUDA_VISIBLE_DEVICES= (set to nothing)."
         )
+    if not gpus and args.num_gpus > 1:
+        print(
+            f"No GPU here: --num-gpus {args.num_gpus} starts {args.num_gpus} processes on the CPU."
+        )
     if args.num_machines > 1 and args.dist_url == "auto":
         raise UserError("--num-machines needs --dist-url tcp://<address of machine 0>:<port>.")
-    mistakes = mp.get_context("spawn").SimpleQueue()
+    errors = mp.get_context("spawn").SimpleQueue()
     try:
         launch(
-            _run_reporting_mistakes,
+            _run_reporting_errors,
             args.num_gpus,
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
-            args=(args, mistakes.put),
+            args=(args, errors.put),
         )
     except (mp.ProcessExitedException, mp.ProcessRaisedException, SystemExit):
-        if mistakes.empty():
+        if errors.empty():
             raise
-        raise UserError(mistakes.get()) from None
+        raise UserError(errors.get()) from None
 
 
-def _run_reporting_mistakes(args: argparse.Namespace, report: Callable[[str], None]):
-    """Run, and hand a user's mistake to the process that started this one."""
+def _run_reporting_errors(args: argparse.Namespace, report: Callable[[str], None]) -> None:
+    """Run, and hand a user's error to the process that started this one."""
     try:
         run(args)
     except UserError as error:
@@ -132,7 +170,7 @@ def _run_reporting_mistakes(args: argparse.Namespace, report: Callable[[str], No
         leave_process_group()
 
 
-def _join(args: argparse.Namespace, device: torch.device):
+def _join(args: argparse.Namespace, device: torch.device) -> None:
     """Run as one process of torchrun, or of anything that sets the same environment."""
     if device.type == "cuda":
         local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
@@ -147,7 +185,7 @@ def _join(args: argparse.Namespace, device: torch.device):
         leave_process_group()
 
 
-def leave_process_group():
+def leave_process_group() -> None:
     """Leave the process group, where there is one, and end its threads.
 
     A thread of gloo may let go of its last tensor only after the collective is over. Where Python
@@ -155,8 +193,6 @@ def leave_process_group():
     Destroying the group joins its threads, but only once nothing refers to it any more.
     """
     if dist.is_initialized():
-        # Detectron2 refers to its groups, and so does a model in the trainer's reference cycles.
-        comm._get_global_gloo_group.cache_clear()
-        comm._LOCAL_PROCESS_GROUP = None
-        gc.collect()
+        forget_process_groups()
+        gc.collect()  # a model in the trainer's reference cycles refers to its group, too
         dist.destroy_process_group()

@@ -1,17 +1,15 @@
 """Parameter groups: layer-wise learning rate decay and exemptions from weight decay."""
 
-import re
 from typing import Any
 
 from detectron2.solver.build import reduce_param_groups
 from torch import nn
 
-_ENCODER = "backbone.net."
-_BLOCK = re.compile(re.escape(_ENCODER) + r"blocks\.(\d+)\.")
-_DECODER = "roi_heads.box_head."
-_DECODER_BLOCK = re.compile(re.escape(_DECODER) + r"decoder_blocks\.(\d+)\.")
-_STEM = tuple(f"{_ENCODER}{name}" for name in ("patch_embed.", "cls_token", "pos_embed"))
-_DECODER_STEM = (f"{_DECODER}norm.", f"{_DECODER}decoder_embed.")
+from imted.errors import UserError
+from imted.modeling import ModelParts, parts_of
+
+_STEM = ("patch_embed", "cls_token", "pos_embed")
+_DECODER_STEM = ("norm", "decoder_embed")
 _NOT_DECAYED = ("cls_token", "mask_token", "pos_embed", "rel_pos_h", "rel_pos_w")
 
 
@@ -30,8 +28,11 @@ def layer_decay_param_groups(
     parameters (biases, norms, the modulator's scale), tokens and position embeddings have no
     weight decay.
 
+    Detectron2's ``get_default_optimizer_params`` can't give these groups: the norms of its own
+    pyramid are none of the classes that it takes for norms, so their weights would decay.
+
     Args:
-        model: A detector (its encoder is ``backbone.net``) or a masked autoencoder.
+        model: A model that states its parts, or one of Detectron2's with a ViT.
         base_lr: Learning rate of everything that is not in the encoder.
         weight_decay: Weight decay of matrices and kernels.
         layer_decay: Factor from one encoder block to the one before it.
@@ -42,35 +43,53 @@ def layer_decay_param_groups(
 
     Returns:
         Groups for a torch optimizer; frozen parameters are left out.
+
+    Raises:
+        UserError: If the model has no encoder or no decoder whose layers could decay.
     """
-    depth = _depth(model, _BLOCK)
-    decoder_depth = _depth(model, _DECODER_BLOCK) if decay_decoder else 0
+    parts = parts_of(model)
+    names = [name for name, _ in model.named_parameters()]
+    depth = _depth([parts.in_encoder(name) for name in names], "blocks")
+    decoder_depth = _depth([parts.in_decoder_head(name) for name in names], "decoder_blocks")
+    if layer_decay != 1 and not depth:
+        raise UserError(
+            f"optimizer.params.layer_decay={layer_decay} finds no encoder blocks in "
+            f"{type(model).__name__}; set it to 1.0."
+        )
+    if decay_decoder and not decoder_depth:
+        raise UserError(
+            f"optimizer.params.decay_decoder=true finds no decoder in {type(model).__name__} "
+            f"({parts.choice}); set it to false."
+        )
     groups = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         exempt = parameter.ndim <= 1 or name.endswith(_NOT_DECAYED)
+        layers = _layers_above(name, parts, depth, decoder_depth if decay_decoder else 0)
         groups.append(
             {
                 "params": [parameter],
-                "lr": base_lr * layer_decay ** _layers_above(name, depth, decoder_depth),
+                "lr": base_lr * layer_decay**layers,
                 "weight_decay": 0.0 if exempt else weight_decay,
             }
         )
     return reduce_param_groups(groups)
 
 
-def _depth(model: nn.Module, block: re.Pattern) -> int:
-    return len({m.group(1) for name, _ in model.named_parameters() if (m := block.match(name))})
+def _depth(names: list[str], stack: str) -> int:
+    return len({name.split(".")[1] for name in names if name.startswith(f"{stack}.")})
 
 
-def _layers_above(name: str, depth: int, decoder_depth: int) -> int:
+def _layers_above(name: str, parts: ModelParts, depth: int, decoder_depth: int) -> int:
     """Count the layers that decay between a parameter and the output."""
     decoder = decoder_depth + 1 if decoder_depth else 0
-    if match := _BLOCK.match(name):
-        return decoder + depth - int(match.group(1))
-    if name.startswith(_STEM):
+    part, _, rest = parts.in_encoder(name).partition(".")
+    if part == "blocks":
+        return decoder + depth - int(rest.split(".")[0])
+    if part in _STEM:
         return decoder + depth + 1
-    if decoder_depth and (match := _DECODER_BLOCK.match(name)):
-        return decoder_depth - int(match.group(1))
-    return decoder if name.startswith(_DECODER_STEM) else 0
+    part, _, rest = parts.in_decoder_head(name).partition(".")
+    if decoder_depth and part == "decoder_blocks":
+        return decoder_depth - int(rest.split(".")[0])
+    return decoder if part in _DECODER_STEM else 0

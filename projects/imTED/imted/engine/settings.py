@@ -1,7 +1,10 @@
-"""What training and evaluation read from a config alike."""
+"""What a config's `train` may hold, stated once: keys, types, defaults, ranges and choices."""
 
 import os
 import tempfile
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -12,59 +15,206 @@ from imted.errors import UserError
 AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-TRAIN_KEYS = (
-    *("output_dir", "init_checkpoint", "max_iter", "seed", "device", "amp", "accumulation_steps"),
-    *("clip_grad", "frozen", "frozen_eval", "ema", "ddp", "checkpointer"),
-    *("eval_period", "best_metric", "log_period"),
-)
-LEAST = {
-    "train.max_iter": 0,
-    "train.seed": 0,
-    "train.accumulation_steps": 1,
-    "train.eval_period": 0,
-    "train.checkpointer.period": 1,
-    "train.checkpointer.max_to_keep": 1,
-    "train.log_period": 1,
-    "train.clip_grad.max_norm": 0,
-    "train.ema.decay": 0,
+def _setting(
+    default: Any, least: float | None = None, most: float | None = None, choices: tuple = ()
+) -> Any:
+    """State a setting's default value, with its range or choices."""
+    metadata = {"least": least, "most": most, "choices": choices}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class AmpSettings:
+    """Mixed precision."""
+
+    enabled: bool = False
+    dtype: str = _setting("bf16", choices=tuple(AMP_DTYPES))  # fp16 needs a GPU
+
+
+@dataclass
+class ClipGradSettings:
+    """Clipping of the norm of all gradients together."""
+
+    enabled: bool = False
+    max_norm: float = _setting(1.0, least=0)
+    norm_type: float = _setting(2.0, least=0)
+
+
+@dataclass
+class EMASettings:
+    """Exponential moving average of the weights, which evaluation then uses."""
+
+    enabled: bool = False
+    decay: float = _setting(0.9998, least=0, most=1)
+
+
+@dataclass
+class CheckpointerSettings:
+    """Checkpoints that a run can be resumed from."""
+
+    period: int = _setting(5000, least=1)  # iterations
+    max_to_keep: int | None = _setting(3, least=1)  # files; null keeps all
+
+
+def _default_ddp() -> dict[str, Any]:
+    return dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False)
+
+
+@dataclass
+class TrainSettings:
+    """Everything about a run that is neither model, data nor optimizer."""
+
+    # Checkpoints, log.txt, metrics.json, results.json.
+    output_dir: str = "./output"
+    # A MAE checkpoint to migrate, or a detector's; a path or any URL that iopath reads.
+    init_checkpoint: str = ""
+    # Optimizer steps.
+    max_iter: int = _setting(90000, least=0)
+    # Of weights, data order and augmentation.
+    seed: int = _setting(0, least=0)
+    # A name that torch.device takes: cpu, cuda, cuda:1.
+    device: str = _setting(lambda: "cuda" if torch.cuda.is_available() else "cpu")
+    amp: AmpSettings = field(default_factory=AmpSettings)
+    # Batches per optimizer step.
+    accumulation_steps: int = _setting(1, least=1)
+    clip_grad: ClipGradSettings = field(default_factory=ClipGradSettings)
+    # Parts of the model that don't train, such as "backbone".
+    frozen: list[str] = field(default_factory=list)
+    # Whether frozen parts run in evaluation mode: no drop path, no dropout, no new statistics.
+    frozen_eval: bool = True
+    ema: EMASettings = field(default_factory=EMASettings)
+    # Arguments of DistributedDataParallel; fp16_compression is Detectron2's.
+    ddp: dict[str, Any] = field(default_factory=_default_ddp)
+    checkpointer: CheckpointerSettings = field(default_factory=CheckpointerSettings)
+    # Iterations; 0 evaluates at the end alone.
+    eval_period: int = _setting(5000, least=0)
+    # Keep model_best.pth by this result, such as bbox/AP; "" doesn't.
+    best_metric: str = "bbox/AP"
+    # Iterations.
+    log_period: int = _setting(20, least=1)
+
+
+# Ranges of settings that belong to no class of ours. Absent or null is fine where it says so.
+_OTHER_RANGES = {
     "optimizer.lr": 0,
     "optimizer.weight_decay": 0,
     "dataloader.train.num_workers": 0,
     "dataloader.test.num_workers": 0,
 }
-OPTIONAL = (  # None, or absent from a config that does without
-    *("train.checkpointer.max_to_keep", "optimizer.lr", "optimizer.weight_decay"),
-    *("dataloader.train.num_workers", "dataloader.test.num_workers"),
-)
 
 
-def check_settings(cfg: DictConfig):
-    """Raise UserError when a value in `train` is missing, or any value is out of its range."""
-    missing = [key for key in TRAIN_KEYS if key not in cfg.train]
-    if missing:
-        raise UserError(f"The config's train lacks {', '.join(missing)}.")
-    for key, minimum in LEAST.items():
-        try:
-            value = OmegaConf.select(cfg, key)
-        except OmegaConfBaseException as error:  # it refers to what isn't there
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{key} has no value ({reason}); set {key}.") from error
-        if value is None and key in OPTIONAL:
+def complete_train(cfg: DictConfig, path: str) -> None:
+    """Give `cfg.train` the types of :class:`TrainSettings`, and the defaults it doesn't set.
+
+    Args:
+        cfg: The config, changed in place. Detectron2's own configs set a part of the keys.
+        path: Its file, for the error.
+
+    Raises:
+        UserError: A key is unknown, or a value is of another type.
+    """
+    try:
+        cfg.train = OmegaConf.merge(OmegaConf.structured(TrainSettings), cfg.train)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        key = f"train.{error.full_key}" if error.full_key else "train"
+        raise UserError(f"{key} in {path}: {reason}; see imted/engine/settings.py.") from error
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Raise UserError when a value is out of its range or is none of its choices."""
+    _check_ranges(cfg, "train", TrainSettings)
+    for key, least in _OTHER_RANGES.items():
+        value = _select(cfg, key)
+        if value is not None and value < least:
+            raise UserError(f"{key} is {value}; it must be at least {least}.")
+
+
+def _check_ranges(cfg: DictConfig, prefix: str, kind: type) -> None:
+    for setting in fields(kind):
+        key = f"{prefix}.{setting.name}"
+        if is_dataclass(setting.type):
+            _check_ranges(cfg, key, setting.type)
             continue
-        if value is None or value < minimum:
-            raise UserError(f"{key} is {value}; it must be at least {minimum}.")
-    frozen = cfg.train.frozen
-    if frozen is None or not all(isinstance(name, str) for name in frozen):
-        raise UserError(f"train.frozen is {frozen}; it must be a list of modules and parameters.")
-    amp_dtype(cfg)
-    train_device(cfg)
+        value = _select(cfg, key)
+        least, most, choices = (setting.metadata.get(name) for name in ("least", "most", "choices"))
+        if value is None:
+            if setting.type != (int | None):
+                raise UserError(f"{key} is null; give it a value.")
+            continue
+        if choices and value not in choices:
+            raise UserError(f'{key} is "{value}"; it must be {" or ".join(map(repr, choices))}.')
+        # Written so that NaN is out of every range.
+        if least is not None and not value >= least:
+            raise UserError(f"{key} is {value}; it must be at least {least}.")
+        if most is not None and not value <= most:
+            raise UserError(f"{key} is {value}; it must be at most {most}.")
 
 
-def make_output_dir(cfg: DictConfig):
+def _select(cfg: DictConfig, key: str) -> Any:
+    try:
+        return OmegaConf.select(cfg, key)
+    except OmegaConfBaseException as error:  # it refers to what isn't there
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{key} has no value ({reason}); set {key}.") from error
+
+
+@dataclass(frozen=True)
+class Run:
+    """A config, and what it says of the machine, resolved once.
+
+    Attributes:
+        cfg: The config.
+        device: Where the model is.
+        amp_dtype: Of autocast; None for full precision.
+    """
+
+    cfg: DictConfig
+    device: torch.device
+    amp_dtype: torch.dtype | None
+
+    @classmethod
+    def resolve(cls, cfg: DictConfig) -> "Run":
+        """Resolve the device and the dtype.
+
+        Raises:
+            UserError: A value of the config is out of its range, the device isn't there, or the
+                dtype isn't for it.
+        """
+        check_settings(cfg)
+        device = _device(cfg.train.device)
+        amp = cfg.train.amp
+        if amp.enabled and amp.dtype == "fp16" and device.type == "cpu":
+            raise UserError('train.amp.dtype "fp16" needs a GPU; on a CPU use "bf16".')
+        return cls(cfg, device, AMP_DTYPES[amp.dtype] if amp.enabled else None)
+
+    def autocast(self) -> AbstractContextManager:
+        """Return the context of mixed precision, or one that does nothing."""
+        return torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cuda", "cpu"):
+        raise UserError(f'train.device is "{name}"; it must be cpu, cuda or one such as cuda:1.')
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f'train.device is "{name}", and this machine has {torch.cuda.device_count()} GPUs; '
+            "set train.device=cpu or another."
+        )
+    return device
+
+
+def make_output_dir(cfg: DictConfig) -> None:
     """Make `train.output_dir`.
 
     Raises:
-        UserError: it can't be made, or nothing can be written into it.
+        UserError: It can't be made, or nothing can be written into it.
     """
     path = cfg.train.output_dir
     try:
@@ -76,35 +226,3 @@ def make_output_dir(cfg: DictConfig):
             f"{path!r} (train.output_dir) can't be written to ({error.strerror}); name a folder "
             "that can."
         ) from None
-
-
-def train_device(cfg: DictConfig) -> torch.device:
-    """Return the device of `train.device`; "auto" is a GPU where there is one.
-
-    Raises:
-        UserError: it is none of auto, cuda and cpu, or there is no GPU.
-    """
-    name = cfg.train.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cuda", "cpu"):
-        raise UserError(f'train.device is "{name}"; it must be "auto", "cuda" or "cpu".')
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError('train.device is "cuda", but there is no GPU; use "auto" or "cpu".')
-    return torch.device(name)
-
-
-def amp_dtype(cfg: DictConfig) -> torch.dtype | None:
-    """Return the dtype of autocast, None when `train.amp` is off.
-
-    Raises:
-        UserError: the dtype is unknown, or is fp16 on a CPU.
-    """
-    if not cfg.train.amp.enabled:
-        return None
-    name = cfg.train.amp.dtype
-    if name not in AMP_DTYPES:
-        raise UserError(f'train.amp.dtype is "{name}"; it must be "fp16" or "bf16".')
-    if name == "fp16" and train_device(cfg).type == "cpu":
-        raise UserError('train.amp.dtype "fp16" needs a GPU; on a CPU use "bf16".')
-    return AMP_DTYPES[name]

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable
+from typing import Any
 
 from detectron2.config import instantiate
 from detectron2.engine import HookBase, create_ddp_model, hooks
@@ -12,12 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from imted.checkpoint import load_checkpoint, save_mae
+from imted.data.train_loader import ResumableBatchSampler, build_train_loader
 from imted.engine.checkpointers import RunCheckpointer, UntaggedCheckpointer
+from imted.engine.console import show_end, show_plan, show_weights
 from imted.engine.ema import EMAHook
 from imted.engine.evaluate import build_test, do_test
 from imted.engine.freezing import FrozenEvalHook, freeze
 from imted.engine.hooks import BestCheckpointer, ConsolePrinter, ReseedHook
-from imted.engine.settings import amp_dtype, train_device
+from imted.engine.settings import Run
 from imted.engine.trainer import Trainer
 from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder
@@ -25,23 +29,24 @@ from imted.modeling import MaskedAutoencoder
 logger = logging.getLogger(__name__)
 
 
-def do_train(cfg: DictConfig, resume: bool = False):
+def do_train(run: Run, resume: bool = False) -> None:
     """Train, evaluate and save as the config says.
 
     Args:
-        cfg: the config.
-        resume: continue from the last checkpoint in `train.output_dir` if there is one; a run
+        run: The run.
+        resume: Continue from the last checkpoint in `train.output_dir` if there is one; a run
             that has reached `train.max_iter` is only evaluated.
     """
+    cfg, start = run.cfg, time.perf_counter()
     if cfg.dataloader.get("test") is not None:
-        # A mistake in it shows now, not at the first evaluation. Not kept: annotations are large.
+        # An error in it shows now, not at the first evaluation. Not kept: annotations are large.
         build_test(cfg)
-    model = instantiate(cfg.model).to(train_device(cfg))
+    model = instantiate(cfg.model).to(run.device)
     freeze(model, cfg.train.frozen)
-    trainer = _build_trainer(cfg, model)
+    trainer = _build_trainer(run, model)
     checkpointer = RunCheckpointer(model, cfg.train.output_dir, trainer=trainer)
     averaged, start_iter = _load_weights(cfg, checkpointer, resume)
-    trainer.data_loader.batch_sampler.start = start_iter * cfg.train.accumulation_steps
+    _skip_batches(trainer, start_iter * cfg.train.accumulation_steps)
     ema = None
     if cfg.train.ema.enabled:
         ema = EMAHook(model, cfg.train.ema.decay)
@@ -49,39 +54,79 @@ def do_train(cfg: DictConfig, resume: bool = False):
             ema.module.load_state_dict(averaged)
         checkpointer.add_checkpointable("ema", ema.module)
     evaluated = model if ema is None else ema.module
+    results: dict[str, Any] = {}
+
+    def evaluate() -> dict[str, Any]:
+        results.clear()
+        results.update(do_test(run, evaluated))
+        return dict(results)
 
     if start_iter >= cfg.train.max_iter:
         logger.info(
             "Nothing to train: %d of %d iterations are done.", start_iter, cfg.train.max_iter
         )
-        do_test(cfg, evaluated)
+        evaluate()
     else:
-        trainer.register_hooks(
-            _build_hooks(cfg, checkpointer, ema, lambda: do_test(cfg, evaluated))
-        )
-        _log_plan(cfg, trainer, start_iter)
+        trainer.register_hooks(_build_hooks(cfg, checkpointer, ema, evaluate))
+        show_plan(run, trainer, start_iter, _dataset_size(trainer))
         trainer.train(start_iter, cfg.train.max_iter)
     _save_mae(model, cfg.train.output_dir)
+    if comm.is_main_process():
+        show_end(cfg, results, time.perf_counter() - start)
 
 
-def _build_trainer(cfg: DictConfig, model: nn.Module) -> Trainer:
+def _build_trainer(run: Run, model: nn.Module) -> Trainer:
     """Build the optimizer and the loader, and wrap the model in DDP if there are more processes."""
+    cfg = run.cfg
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     cfg.optimizer.params.model = None
     ddp = OmegaConf.to_container(cfg.train.ddp)
-    if train_device(cfg).type == "cpu":
+    if run.device.type == "cpu":
         ddp["device_ids"] = None  # DDP takes none on a CPU
     clip = cfg.train.clip_grad
     return Trainer(
         create_ddp_model(model, **ddp),
-        instantiate(cfg.dataloader.train),
+        _build_loader(cfg),
         optimizer,
         accumulation_steps=cfg.train.accumulation_steps,
-        amp_dtype=amp_dtype(cfg),
+        amp_dtype=run.amp_dtype,
         max_norm=clip.max_norm if clip.enabled else None,
         norm_type=clip.norm_type,
     )
+
+
+def _build_loader(cfg: DictConfig) -> Any:
+    """Build the training loader; this project's own gets the run's seed.
+
+    A config doesn't state it: Detectron2's tools hand all that is stated to loaders of theirs.
+    """
+    loader = cfg.dataloader.train
+    if loader._target_ in (build_train_loader, _name(build_train_loader)) and "seed" not in loader:
+        OmegaConf.update(loader, "seed", cfg.train.seed, force_add=True)
+    return instantiate(loader)
+
+
+def _name(function: Callable) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _skip_batches(trainer: Trainer, number: int) -> None:
+    """Let the loader leave out the batches of the iterations that are done."""
+    sampler = getattr(trainer.data_loader, "batch_sampler", None)
+    if isinstance(sampler, ResumableBatchSampler):
+        sampler.start = number
+    elif number:
+        logger.warning(
+            "The config's training loader is Detectron2's: the order of the images starts anew."
+        )
+
+
+def _dataset_size(trainer: Trainer) -> int | None:
+    try:
+        return len(trainer.data_loader.dataset)
+    except (AttributeError, TypeError):  # Detectron2's loaders are endless streams
+        return None
 
 
 def _load_weights(
@@ -111,7 +156,7 @@ def _load_weights(
             cfg.train.output_dir,
         )
     if cfg.train.init_checkpoint:
-        load_checkpoint(checkpointer.model, cfg.train.init_checkpoint, fine_tune=True)
+        show_weights(load_checkpoint(checkpointer.model, cfg.train.init_checkpoint, fine_tune=True))
     return None, 0
 
 
@@ -119,7 +164,7 @@ def _build_hooks(
     cfg: DictConfig,
     checkpointer: RunCheckpointer,
     ema: EMAHook | None,
-    evaluate: Callable[[], dict],
+    evaluate: Callable[[], dict[str, Any]],
 ) -> list[HookBase]:
     """List the hooks in the order they run; files are written by the main process only."""
     train, main = cfg.train, comm.is_main_process()
@@ -150,29 +195,7 @@ def _build_hooks(
     return built
 
 
-def _log_plan(cfg: DictConfig, trainer: Trainer, start_iter: int):
-    """Log the size of the model and of the training."""
-    parameters = list(trainer.model.parameters())
-    count = sum(p.numel() for p in parameters)
-    trainable = sum(p.numel() for p in parameters if p.requires_grad)
-    batch = cfg.dataloader.train.total_batch_size * cfg.train.accumulation_steps
-    images = len(trainer.data_loader.dataset)
-    rates = {group["lr"] for group in trainer.optimizer.param_groups}
-    logger.info("Parameters: %.2fM, of which trainable: %.2fM", count / 1e6, trainable / 1e6)
-    logger.info(
-        "Training iterations %d to %d with %d images each (%.1f epochs of %d images), "
-        "base learning rate %.3g to %.3g over the parameter groups",
-        start_iter,
-        cfg.train.max_iter,
-        batch,
-        cfg.train.max_iter * batch / images,
-        images,
-        min(rates),
-        max(rates),
-    )
-
-
-def _save_mae(model: nn.Module, output_dir: str):
+def _save_mae(model: nn.Module, output_dir: str) -> None:
     """Save what pre-training learnt as a MAE checkpoint in the official layout."""
     if isinstance(model, MaskedAutoencoder) and comm.is_main_process():
         path = os.path.join(output_dir, "mae_final.safetensors")

@@ -97,7 +97,8 @@ class Trainer(SimpleTrainer):
 
     def load_state_dict(self, state_dict: dict):
         """Restore what `state_dict` returned."""
-        super().load_state_dict(state_dict)
-        # Empty when the checkpoint was trained without float16.
-        if state_dict["grad_scaler"]:
+        # The state that Detectron2's trainer keeps of its hooks follows the iteration here.
+        super().load_state_dict({k: v for k, v in state_dict.items() if k != "hooks"})
+        # Empty without float16, and absent from the checkpoints of Detectron2's trainer.
+        if self.grad_scaler.is_enabled() and state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

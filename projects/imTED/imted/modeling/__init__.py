@@ -1,9 +1,11 @@
 """imTED's modules: from encoder and decoder to detectors and MAE."""
 
 from .decoder import DecoderBoxHead, MAEDecoder, ReconstructionDecoder
+from .detector import ImTEDDetector
 from .encoder import MAEEncoder
 from .masked_autoencoder import MaskedAutoencoder
 from .modulated_pooler import ModulatedPooler
+from .parts import ModelParts, parts_of
 from .pyramid import EncoderPyramid, ReleasedPyramid
 from .roi_heads import VARIANTS, ImTEDROIHeads
 from .windowed_encoder import WindowedEncoder
@@ -12,12 +14,15 @@ __all__ = [
     "VARIANTS",
     "DecoderBoxHead",
     "EncoderPyramid",
+    "ImTEDDetector",
     "ImTEDROIHeads",
     "MAEDecoder",
     "MAEEncoder",
     "MaskedAutoencoder",
+    "ModelParts",
     "ModulatedPooler",
     "ReconstructionDecoder",
     "ReleasedPyramid",
     "WindowedEncoder",
+    "parts_of",
 ]

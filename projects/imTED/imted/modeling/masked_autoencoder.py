@@ -8,6 +8,7 @@ from torch import nn
 
 from .decoder import ReconstructionDecoder
 from .encoder import MAEEncoder
+from .parts import DECODER, PIXELS, ModelParts
 
 
 def patchify(images: torch.Tensor, patch_size: int) -> torch.Tensor:
@@ -68,6 +69,17 @@ class MaskedAutoencoder(nn.Module):
     def device(self) -> torch.device:
         """Where the model is, and where inputs are moved to."""
         return self.pixel_mean.device
+
+    @property
+    def parts(self) -> ModelParts:
+        """Where encoder and decoder are; all of a MAE checkpoint comes there."""
+        return ModelParts(
+            encoder="encoder",
+            decoder_head="decoder",
+            migrated=(*DECODER, *PIXELS),
+            choice="pre-training",
+            without_decoder="train.init_checkpoint=''",
+        )
 
     def official_state_dict(self) -> dict[str, torch.Tensor]:
         """Return all weights under the key names of the official MAE checkpoints."""

@@ -1,26 +1,113 @@
-"""What a model wants of a MAE checkpoint; the loader carries it out."""
+"""From a MAE checkpoint to a model's parameters: names, positions, patch size.
 
-from dataclasses import dataclass
+The names inside encoder and decoder are MAE's own, so a parameter migrates by its prefix
+(:meth:`imted.modeling.parts.ModelParts.mae_key`).
+"""
 
-ENCODER = ("patch_embed", "cls_token", "pos_embed", "blocks")
-DECODER = ("norm", "decoder_embed", "decoder_pos_embed", "decoder_blocks")
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch.nn.functional import interpolate
+
+from imted.errors import UserError
+
+from .parts import ModelParts
+from .positions import resize_position_embedding
+
+RESIZED = "resized to the grid"
+RESAMPLED = "resampled to the patch size"
 
 
-@dataclass(frozen=True)
-class Migration:
-    """State which parts of a MAE a model takes over, and under which names.
+def is_mae(weights: Iterable[str]) -> bool:
+    """Tell whether weights of these names are a MAE's in the official layout."""
+    return "patch_embed.proj.weight" in weights
 
-    Attributes:
-        choice: What in the config decides it, for messages: "variant 'imted'".
-        without_decoder: The override that chooses a random decoder, for messages.
-        parts: Prefix of the names in the model -> the MAE's parts that come there.
+
+def to_official_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Give a pre-training run's weights the names of the official layout; others keep theirs."""
+    if "encoder.patch_embed.proj.weight" not in weights:
+        return dict(weights)
+    return {key.removeprefix("encoder.").removeprefix("decoder."): v for key, v in weights.items()}
+
+
+def migration_sources(
+    names: Iterable[str], weights: Iterable[str], parts: ModelParts, source: str
+) -> dict[str, str]:
+    """Map each parameter that migrates to its key in a MAE checkpoint.
+
+    Args:
+        names: All names in the model.
+        weights: All keys of the checkpoint, in the official layout.
+        parts: The model's own.
+        source: What the checkpoint is called in an error.
+
+    Raises:
+        UserError: If the model migrates the decoder and the checkpoint has none.
     """
+    has_decoder = any(key.startswith("decoder_blocks.") for key in weights)
+    if parts.wants_decoder and not has_decoder:
+        raise UserError(
+            f"{source} holds a MAE encoder without its decoder, and {parts.choice} migrates the "
+            "decoder; use the file with both, whose name ends in _full "
+            f"(mae_pretrain_vit_base_full.pth), or set {parts.without_decoder} to train a random "
+            "decoder knowingly."
+        )
+    return {name: key for name in names if (key := parts.mae_key(name))}
 
-    choice: str
-    without_decoder: str
-    parts: dict[str, tuple[str, ...]]
 
-    @property
-    def wants_decoder(self) -> bool:
-        """Whether a file without decoder blocks won't do."""
-        return any("decoder_blocks" in parts for parts in self.parts.values())
+def adapt(key: str, value: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, str]:
+    """Fit a MAE's tensor to the model's grid of positions or patch size, where that is possible.
+
+    Args:
+        key: Name of the tensor, by which positions and patch kernels are known.
+        value: The checkpoint's tensor.
+        target: The model's.
+
+    Returns:
+        The tensor, and what was done: :data:`RESIZED`, :data:`RESAMPLED` or "". A tensor that
+        doesn't fit otherwise is returned as it is.
+    """
+    if value.shape == target.shape:
+        return value, ""
+    if key.endswith("pos_embed") and value.ndim == target.ndim == 3:
+        sides = [(tensor.shape[1] - 1) ** 0.5 for tensor in (value, target)]
+        if all(side == int(side) for side in sides) and value.shape[2] == target.shape[2]:
+            grid = (int(sides[1]), int(sides[1]))
+            return resize_position_embedding(value.float(), grid), RESIZED
+    if key.endswith("patch_embed.proj.weight") and value.shape[:2] == target.shape[:2]:
+        return interpolate(value.float(), target.shape[2:], mode="bicubic"), RESAMPLED
+    return value, ""
+
+
+def size_message(source: str, key: str, found: tuple[int, ...], expected: str) -> str:
+    """Say that a checkpoint is of another size than the model."""
+    return (
+        f"{source} has another size than the config's model: {key!r} is {found} in the file and "
+        f"{expected} in the model; choose the config of the file's size (tiny, small, base, large "
+        "or huge) or another file."
+    )
+
+
+def migrate(
+    state: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], parts: ModelParts
+) -> dict[str, torch.Tensor]:
+    """Return the values of all parameters that a MAE checkpoint gives to a model.
+
+    Args:
+        state: The model's state dict.
+        weights: The checkpoint's, in the official layout.
+        parts: The model's own.
+
+    Raises:
+        UserError: If the checkpoint has no decoder, though the model migrates it, or has another
+            size.
+    """
+    source = "The MAE checkpoint"
+    values = {}
+    for name, key in migration_sources(state, weights, parts, source).items():
+        value, _ = adapt(key, weights[key], state[name]) if key in weights else (None, "")
+        if value is None or value.shape != state[name].shape:
+            found = () if value is None else tuple(value.shape)
+            raise UserError(size_message(source, key, found, f"{tuple(state[name].shape)}"))
+        values[name] = value
+    return values

@@ -1,7 +1,8 @@
 """ROI heads that host the MAE decoder, and the paper's ladder from Faster R-CNN to imTED."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.poolers import ROIPooler
@@ -11,8 +12,8 @@ from torch import nn
 from imted.errors import UserError
 
 from .decoder import DecoderBoxHead
-from .migration import DECODER, ENCODER, Migration
 from .modulated_pooler import ModulatedPooler
+from .parts import DECODER, DETECTOR_PARTS, ModelParts
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class ImTEDROIHeads(StandardROIHeads):
         box_resolution: int = 7,
         canonical_box_size: int = 224,
         box_predictor: nn.Module,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         """
         Args:
@@ -124,15 +125,17 @@ class ImTEDROIHeads(StandardROIHeads):
         self.variant = variant
 
     @property
-    def migration(self) -> Migration:
-        """What of a detector with these heads comes from a MAE checkpoint."""
-        return Migration(
+    def parts(self) -> ModelParts:
+        """Where a detector with these heads has its parts, and what of a MAE comes there."""
+        spec = VARIANTS[self.variant]
+        return replace(
+            DETECTOR_PARTS,
+            decoder_head=DETECTOR_PARTS.decoder_head if spec.decoder_head else "",
+            modulator=DETECTOR_PARTS.modulator if spec.box_features == "modulated" else "",
+            class_masks=DETECTOR_PARTS.class_masks if self.mask_on else None,
+            migrated=spec.migrated,
             choice=f"variant {self.variant!r}",
             without_decoder="model.roi_heads.variant=random_decoder",
-            parts={
-                "backbone.net.": ENCODER,
-                "roi_heads.box_head.": VARIANTS[self.variant].migrated,
-            },
         )
 
 

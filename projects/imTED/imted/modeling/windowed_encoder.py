@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from imted.compat import replace_attention
+
 
 class FusedAttention(Attention):
     """Detectron2's attention computed by ``scaled_dot_product_attention``."""
@@ -51,9 +53,8 @@ class WindowedEncoder(ViT):
         super().__init__(norm_layer=norm_layer, **kwargs)
         # Not handed to ViT, whose checkpointing needs fairscale.
         self.use_act_checkpoint = use_act_checkpoint
-        for block in self.blocks:
-            # The same parameters under the same names; only the way to compute differs.
-            block.attn.__class__ = FusedAttention
+        # The same parameters under the same names; only the way to compute differs.
+        replace_attention(self, FusedAttention)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Encode normalised images (N, 3, H, W); see :meth:`MAEEncoder.forward`."""

@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy, l1_loss
 from torchvision.ops import box_convert
 
 from imted.errors import UserError
-from imted.modeling import DecoderBoxHead, MAEEncoder
-from imted.modeling.migration import DECODER, ENCODER, Migration
+from imted.modeling import DecoderBoxHead, MAEEncoder, ModelParts
+from imted.modeling.parts import DECODER
 from imted.modeling.transformer_blocks import LayerNorm
 
 # Variant -> the parts of its head that must come from a MAE checkpoint.
@@ -88,7 +88,7 @@ class SingleObjectLocalizer(nn.Module):
             raise UserError(
                 f"model.variant={variant!r} is not one of {', '.join(map(repr, VARIANTS))}."
             )
-        # Named as in the detectors: layer decay, train.frozen and migration find it there.
+        # Named as in the detectors, so that train.frozen and tools have one name for it.
         self.backbone = nn.ModuleDict({"net": encoder})
         (self.feature,) = encoder.output_shape()
         encoder_dim = encoder.output_shape()[self.feature].channels
@@ -114,12 +114,15 @@ class SingleObjectLocalizer(nn.Module):
         return self.pixel_mean.device
 
     @property
-    def migration(self) -> Migration:
-        """What comes from a MAE checkpoint."""
-        return Migration(
+    def parts(self) -> ModelParts:
+        """Where encoder, head and class layer are, and what of a MAE comes there."""
+        return ModelParts(
+            encoder="backbone.net",
+            decoder_head="box_head",
+            class_modules=("class_logits",),
+            migrated=VARIANTS[self.variant],
             choice=f"variant {self.variant!r}",
             without_decoder="model.variant=random_decoder",
-            parts={"backbone.net.": ENCODER, "box_head.": VARIANTS[self.variant]},
         )
 
     def predict(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

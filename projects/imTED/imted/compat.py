@@ -1,0 +1,60 @@
+"""Private parts of other libraries, and what silences them: each with its reason and its end.
+
+Nothing else in this project reaches behind another library's public names.
+"""
+
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # importing them at once would come before their warnings are silenced
+    from detectron2.modeling.backbone.vit import Attention, ViT
+
+
+def quiet_libraries() -> None:
+    """Silence warnings of other libraries about each other, which no user can act on.
+
+    Each can go once the library named has changed the line that warns:
+
+    - torch.jit.script is deprecated: Detectron2's layers and fvcore still decorate with it.
+    - torch.meshgrid wants `indexing`: Detectron2's anchor generator calls it without.
+    - The NumPy array is not writable: Detectron2 makes bitmasks of pycocotools' arrays.
+    - pkg_resources is deprecated: Detectron2's model zoo imports it.
+    - timm.models.layers is deprecated: fvcore and Detectron2 import from there.
+    - is_fx_tracing: torch's own remark to itself while Detectron2 asks whether it is traced.
+    - No CUDA runtime is found: torch's remark where Detectron2 lists the environment on a CPU.
+    """
+    for message, category in (
+        ("`torch.jit.script` is deprecated", FutureWarning),
+        ("torch.meshgrid: in an upcoming release", UserWarning),
+        ("The given NumPy array is not writable", UserWarning),
+        ("pkg_resources is deprecated as an API", UserWarning),
+        ("Importing from timm.models.layers is deprecated", FutureWarning),
+    ):
+        warnings.filterwarnings("ignore", message, category)
+    for name in ("torch.fx._symbolic_trace", "torch.utils.cpp_extension"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def forget_process_groups() -> None:
+    """Let go of Detectron2's process groups, which `detectron2.utils.comm` never does.
+
+    Destroying a group joins gloo's threads only once nothing refers to it; a thread that is left
+    at exit may abort the process (pytorch/pytorch#179291). Can go when torch joins them in
+    `destroy_process_group`, or Detectron2 has a function that leaves its groups.
+    """
+    from detectron2.utils import comm
+
+    comm._get_global_gloo_group.cache_clear()
+    comm._LOCAL_PROCESS_GROUP = None
+
+
+def replace_attention(vit: "ViT", attention: "type[Attention]") -> None:
+    """Compute the attention of Detectron2's ViT by another class, with the same parameters.
+
+    Detectron2's `Block` builds its `Attention` itself, and building another would draw other
+    random numbers. Can go when `Block` takes the class as an argument, or attends by
+    `scaled_dot_product_attention`.
+    """
+    for block in vit.blocks:
+        block.attn.__class__ = attention

@@ -1,0 +1,285 @@
+"""The pages: links and pictures exist, commands can be pasted, sentences are short.
+
+Commands are read by bash itself, which runs them with every program replaced by one that notes
+its arguments; then each program's own parser, and the config, have to accept these.
+"""
+
+import argparse
+import functools
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from detectron2.config import LazyConfig
+from detectron2.engine import default_argument_parser
+from omegaconf import OmegaConf
+
+from imted.engine.config import load_config
+
+ROOT = Path(__file__).resolve().parents[1]
+BASH = shutil.which("bash")
+LANGUAGES = {"bash", "bibtex", "json", "python", "text"}
+PYTHON_PROGRAMS = ("python", "imted", "torchrun")
+OTHER_PROGRAMS = ("git", "make", "nvcc", "pip", "rm", "scontrol", "srun", "tensorboard")
+ELSEWHERE = ("../", "/")  # other repositories' files, and folders of the reader's
+MAX_LINE = 160  # without tables and the targets of links
+# What an argument looks like that the reader is to replace.
+PLACEHOLDER = re.compile(r"…|\.\.\.|<\w+>|(?<![\w-])[A-Z][A-Z0-9_]{2,}(?![\w-])")
+CAPITALS = {"AP50", "AP75", "COCO"}  # that belong to an argument
+ABBREVIATION = re.compile(r"(?:Fig|Sec|al|vs|e\.g|i\.e)\.$")
+LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\[\]]*\])*\]\(([^()\s]+)\)")
+
+
+def list_pages() -> list[str]:
+    """List the Markdown files that are tracked, or new and not ignored."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+    try:
+        listing = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True)
+        names = listing.stdout.split("\n")
+    except (OSError, subprocess.CalledProcessError):  # not a git checkout
+        folders = (".", "docs", "datasets", "projects/imTED", "projects/imTED/weights")
+        names = [str(p.relative_to(ROOT)) for f in folders for p in (ROOT / f).glob("*.md")]
+    return sorted(name for name in names if name and (ROOT / name).is_file())
+
+
+PAGES = list_pages()
+
+
+def split_page(name: str) -> tuple[list[tuple[int, str]], list[tuple[int, str, str]]]:
+    """Return the lines of prose and the blocks of code, with the number of the (first) line."""
+    prose: list[tuple[int, str]] = []
+    blocks: list[tuple[int, str, str]] = []
+    block: list[str] | None = None
+    for number, line in enumerate((ROOT / name).read_text().splitlines(), 1):
+        if not line.startswith("```"):
+            (prose.append((number, line)) if block is None else block.append(line))
+        elif block is None:
+            block, start, language = [], number + 1, line.removeprefix("```").strip()
+        else:
+            blocks.append((start, language, "\n".join(block)))
+            block = None
+    assert block is None, f"{name}:{start}: the block has no end"
+    return prose, blocks
+
+
+@functools.cache
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    found: dict[str, int] = {}
+    result = set()
+    for _, line in split_page(str(path.relative_to(ROOT)))[0]:
+        if not (heading := re.match(r"#{1,6} +(.*)", line)):
+            continue
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading[1]).strip().lower()
+        slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        count = found[slug] = found.get(slug, -1) + 1
+        result.add(f"{slug}-{count}" if count else slug)
+    return result
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_and_pictures_exist(name):
+    page, wrong = ROOT / name, []
+    for number, line in split_page(name)[0]:
+        targets = LINK.findall(re.sub(r"`[^`]*`", "", line))
+        for target in [*targets, *re.findall(r"""(?:src|href)=["']([^"']+)""", line)]:
+            if re.match(r"[a-z]+:", target):
+                continue
+            file, _, anchor = target.partition("#")
+            path = (page.parent / file).resolve() if file else page
+            if not path.exists():
+                wrong.append(f"{name}:{number}: {file} doesn't exist")
+            elif anchor and (path.suffix != ".md" or anchor not in anchors(path)):
+                wrong.append(f"{name}:{number}: {target} has no such heading")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_page_of_docs_is_linked_from_their_index():
+    index = (ROOT / "docs/README.md").read_text()
+    assert [p.name for p in (ROOT / "docs").glob("*.md") if f"({p.name}" not in index] == [
+        "README.md"
+    ]
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_prose_has_one_short_sentence_a_line(name):
+    wrong = []
+    for number, line in split_page(name)[0]:
+        if line.startswith("|"):
+            continue
+        text = re.sub(r"\]\([^()\s]*\)", "]", line)
+        if len(re.sub(r"https?://\S+", "", text)) > MAX_LINE:
+            wrong.append(f"{name}:{number}: {len(text)} characters")
+        plain = re.sub(r"`[^`]*`", "x", text)
+        for end in re.finditer(r"[.!?](?=\**\s+[A-Z(\[`])", plain):
+            if not ABBREVIATION.search(plain[: end.end()]) and not re.match(r"\d+\.$", plain[:2]):
+                wrong.append(f"{name}:{number}: two sentences: {line[:80]}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_words(name):
+    text = (ROOT / name).read_text().lower()
+    assert not re.findall(r"\b(?:rungs?|mend(?:s|ed|ing)?)\b", text)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_blocks_name_their_language(name):
+    blocks = split_page(name)[1]
+    assert not [f"{name}:{line}" for line, language, _ in blocks if language not in LANGUAGES]
+
+
+# Commands
+
+
+COMMANDS = [
+    pytest.param(text, id=f"{name}:{line}")
+    for name in PAGES
+    for line, language, text in split_page(name)[1]
+    if language == "bash"
+]
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """Make a folder of programs that write their arguments to $NOTES and do nothing else."""
+    folder = tmp_path_factory.mktemp("programs")
+    for name in (*PYTHON_PROGRAMS, *OTHER_PROGRAMS):
+        path = folder / name
+        path.write_text(f"#!{BASH}\nprintf '%s\\0' {name} \"$@\" $'\\1' >> \"$NOTES\"\n")
+        path.chmod(0o755)
+    # Slurm starts one shell a machine, which expands what is in quotes.
+    (folder / "srun").write_text(f'#!{BASH}\nwhile [ "$1" != bash ]; do shift; done\nexec "$@"\n')
+    (folder / "bash").symlink_to(BASH)
+    return folder
+
+
+def read_commands(block: str, programs: Path, folder: Path) -> list[list[str]]:
+    """Return the commands of a block, as bash expands them."""
+    notes = folder / "notes"
+    environment = {
+        "PATH": str(programs),
+        "NOTES": str(notes),
+        **{f"SLURM_{key}": "0" for key in ("NNODES", "NODEID", "JOB_NODELIST")},
+    }
+    (folder / "tests/modeling").mkdir(parents=True)  # a command writes there
+    done = subprocess.run(
+        [BASH, "-eu", "-c", block], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    noted = notes.read_text() if notes.exists() else ""
+    return [command.split("\0")[:-1] for command in noted.split("\1\0") if command]
+
+
+@functools.cache
+def output_folders() -> dict[str, str]:
+    """Return which config writes to a folder by default, the last by name where several do."""
+    found = {}
+    for path in sorted((ROOT / "configs").rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        if "common" in (path.stem, path.relative_to(ROOT).parts[1]):
+            continue
+        cfg = LazyConfig.load(str(path))
+        folder = OmegaConf.select(cfg, "train.output_dir")
+        found[folder] = name
+    return found
+
+
+def check_training(arguments: list[str]) -> None:
+    """Have the launcher's parser and the config accept a command line of train_net.py."""
+    if {"-h", "--help"} & set(arguments):
+        return
+    args = default_argument_parser().parse_args(arguments)
+    config = args.config_file
+    if config.startswith(ELSEWHERE):
+        return
+    if config.startswith("output/"):
+        folder, _, file = config.rpartition("/")
+        assert file == "config.yaml" and folder in output_folders(), config
+        config = output_folders()[folder]
+    assert (ROOT / config).is_file(), config
+    load_config(str(ROOT / config), args.opts)
+
+
+class _Parsed(BaseException):
+    """A script's parser has accepted the command line."""
+
+
+def check_script(script: str, arguments: list[str], monkeypatch) -> None:
+    """Run a script up to where it has read its command line."""
+    assert (ROOT / script).is_file(), script
+    for name in ("parse_args", "parse_intermixed_args"):
+        parse = getattr(argparse.ArgumentParser, name)
+
+        def stop(*args, parse=parse, **kwargs):
+            parse(*args, **kwargs)
+            raise _Parsed
+
+        monkeypatch.setattr(argparse.ArgumentParser, name, stop)
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    monkeypatch.syspath_prepend(str((ROOT / script).parent))
+    with pytest.raises(_Parsed):
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    monkeypatch.undo()
+
+
+def check_config_of_tool(arguments: list[str]) -> None:
+    """Check the config that a tool is given, and its overrides."""
+    if "--config-file" in arguments:
+        config = arguments[arguments.index("--config-file") + 1]
+        overrides = [a for a in arguments if re.match(r"[a-z_]+(\.\w+)+=", a)]
+        load_config(str(ROOT / config), overrides)
+
+
+@pytest.mark.skipif(BASH is None, reason="bash is not installed")
+@pytest.mark.parametrize("block", COMMANDS)
+def test_commands_can_be_pasted(block, programs, tmp_path, monkeypatch):
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for program, *arguments in read_commands(block, programs, tmp_path):
+        left = {x for a in arguments for x in PLACEHOLDER.findall(re.sub(r"^[A-Z]+=", "", a))}
+        assert left <= CAPITALS, f"{program}: {left} stands for an argument"
+        if program == "make":
+            unknown = [a for a in arguments if "=" not in a and a not in targets]
+            assert not unknown
+        if program == "torchrun":
+            program, arguments = "python", arguments[arguments.index("train_net.py") :]
+        if program == "imted":
+            program, arguments = "python", ["train_net.py", *arguments]
+        if program != "python" or arguments[0].startswith("-"):
+            continue
+        script, *arguments = arguments
+        if script == "train_net.py":
+            check_training(arguments)
+        elif not script.startswith(ELSEWHERE):
+            check_script(script, arguments, monkeypatch)
+            check_config_of_tool(arguments)
+        elif "--config-file" in arguments:
+            check_config_of_tool(arguments)
+
+
+@pytest.mark.skipif(BASH is None, reason="bash is not installed")
+@pytest.mark.parametrize(
+    ("block", "wrong"),
+    [
+        ("python train_net.py --config-file configs/quickstart.py train.max_itr=5", "max_itr"),
+        ("python train_net.py --config-file configs/no.py", "no.py"),
+        ("python tools/no.py", "no.py"),
+        ("python train_net.py --config-file CONFIG", "CONFIG"),
+        ("python train_net.py … ", "…"),
+        ("python train_net.py --config-file $CONFIG", "unbound"),
+        ("make dinner", "dinner"),
+        ("start the training", "command not found"),
+    ],
+)
+def test_what_can_not_be_pasted_is_found(block, wrong, programs, tmp_path, monkeypatch):
+    with pytest.raises(BaseException, match=wrong):
+        test_commands_can_be_pasted(block, programs, tmp_path, monkeypatch)
