@@ -4,14 +4,16 @@
 # make lint            ruff
 #
 # Each sets up .venv from the pinned requirements when it is missing or they have changed.
-# In an environment of your own (docs/INSTALL.md) run the Python commands below as they stand.
+# In an environment of your own (docs/install.md) run the Python commands below as they stand.
 
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
-SHAPES := datasets/shapes/val.json
+# Where Detectron2 looks for data, too.
+DATASETS := $(or $(DETECTRON2_DATASETS),datasets)
+SHAPES := $(DATASETS)/shapes/val.json
 
 # The first that runs and has the pinned wheels; `make test PYTHON=...` chooses another.
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
@@ -36,7 +38,7 @@ lint: $(READY)
 
 # The json of the last split is written last, so it stands for all of them.
 $(SHAPES): datasets/prepare_shapes.py $(wildcard projects/imTED/imted/synthetic/*.py) | $(READY)
-	$(RUN) datasets/prepare_shapes.py --output datasets/shapes \
+	$(RUN) datasets/prepare_shapes.py --output $(DATASETS)/shapes \
 	    --max-objects 4 --min-object 0.25 --class-colours
 
 # An interrupted set-up starts again from nothing; changed requirements are installed in place.

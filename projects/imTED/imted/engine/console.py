@@ -188,7 +188,8 @@ def show_end(cfg: DictConfig, results: Mapping[str, Any], seconds: float) -> Non
     """Show what a training has reached, which files it left, and what to type next."""
     folder = cfg.train.output_dir
     logger.info("")
-    _row("done", f"{cfg.train.max_iter} iterations, {_duration(seconds)}")
+    many = "s"[: cfg.train.max_iter != 1]
+    _row("done", f"{cfg.train.max_iter} iteration{many}, {_duration(seconds)}")
     if results:
         _row("result", show_results(results))
     best = _read_best(folder)
@@ -202,11 +203,11 @@ def show_end(cfg: DictConfig, results: Mapping[str, Any], seconds: float) -> Non
     _row("files", f"{folder}: {', '.join(there)}")
     weights = "model_best.pth" if best else "model_final.pth"
     config = os.path.join(folder, "config.yaml")
-    if results:
+    if results and weights in there:
         path = os.path.join(folder, weights)
         _row("next", f"python train_net.py --config-file {config} --eval-only \\")
         _row("", f"    train.init_checkpoint={path}")
-    _row("" if results else "next", f"tensorboard --logdir {folder}")
+    _row("" if results and weights in there else "next", f"tensorboard --logdir {folder}")
 
 
 @contextlib.contextmanager

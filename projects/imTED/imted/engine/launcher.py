@@ -14,6 +14,7 @@ from detectron2.engine import launch
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from imted.compat import forget_process_groups
 from imted.engine.config import load_config
@@ -106,16 +107,31 @@ def run(args: argparse.Namespace) -> None:
         make_output_dir(cfg)
     run = Run.resolve(_on_this_gpu(cfg))
     start_logging(cfg.train.output_dir)
+    if cfg.dataloader.get("test") is None and "evaluator" in cfg.dataloader:
+        cfg.dataloader.evaluator = None  # it refers to the test set
     found = complete_from_dataset(cfg, training=not args.eval_only)
     log_environment(cfg, args)
     show_start(run, found, args.resume)
     if comm.is_main_process():
-        LazyConfig.save(cfg, os.path.join(cfg.train.output_dir, "config.yaml"))
+        _save_config(cfg)
     seed_all_rng(cfg.train.seed + comm.get_rank())
     if args.eval_only:
         evaluate_checkpoint(run)
     else:
         do_train(run, resume=args.resume)
+
+
+def _save_config(cfg: DictConfig) -> None:
+    """Write config.yaml, which train_net.py takes as a config.
+
+    Raises:
+        UserError: A value refers to one that isn't there.
+    """
+    try:
+        LazyConfig.save(cfg, os.path.join(cfg.train.output_dir, "config.yaml"))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{error.full_key} of the config has no value ({reason}).") from error
 
 
 def _on_this_gpu(cfg: DictConfig) -> DictConfig:

@@ -1,0 +1,60 @@
+"""What models say of their parts holds for the modules that they have."""
+
+import pytest
+import torch
+from detectron2 import model_zoo
+from detectron2.config import instantiate
+
+from imted.modeling import VARIANTS, parts_of
+from imted.modeling.parts import ENCODER
+
+
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_a_detector_has_the_modules_it_names(small_detector, variant, masks):
+    model = small_detector(variant, masks)
+    parts, modules = parts_of(model), dict(model.named_modules())
+    assert parts.encoder in modules
+    assert bool(parts.decoder_head) == VARIANTS[variant].decoder_head
+    assert not parts.decoder_head or parts.decoder_head in modules
+    assert (parts.scale in model.state_dict()) == (VARIANTS[variant].box_features == "modulated")
+    layers = [parts.class_scores, parts.class_boxes, parts.class_masks]
+    assert (layers[2] is not None) == masks
+    for layer in filter(None, layers):
+        rows = len(modules[layer.name].weight)
+        assert rows == (model.roi_heads.num_classes + layer.background) * layer.rows
+        assert parts.of_classes(f"{layer.name}.weight")
+    assert not parts.of_classes("roi_heads.box_head.norm.weight")
+
+
+def test_names_within_parts(small_detector):
+    parts = parts_of(small_detector())
+    assert parts.in_encoder("backbone.net.blocks.0.norm1.weight") == "blocks.0.norm1.weight"
+    assert parts.in_encoder("backbone.network.x") == parts.in_encoder("backbone.net") == ""
+    assert parts.mae_key("roi_heads.box_head.decoder_embed.bias") == "decoder_embed.bias"
+    assert parts.mae_key("roi_heads.box_head.box_norm.bias") == ""
+    assert parts.mae_key("backbone.simfp_2.0.weight") == ""
+
+
+def test_all_of_a_mae_comes_into_a_mae(small_mae):
+    model = small_mae()
+    parts = parts_of(model)
+    keys = [parts.mae_key(name) for name in model.state_dict()]
+    assert sorted(keys) == sorted(model.official_state_dict())
+
+
+def test_detectron2s_vitdet_has_an_encoder_and_class_layers():
+    cfg = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
+    cfg.backbone.net.update(embed_dim=16, depth=1, num_heads=2, window_block_indexes=[])
+    cfg.backbone.net.use_act_checkpoint = False
+    model = instantiate(cfg)
+    parts = parts_of(model)
+    assert parts.encoder == "backbone.net" and not parts.decoder_head
+    migrated = {parts.mae_key(name).split(".")[0] for name in model.state_dict()} - {""}
+    assert migrated == set(ENCODER) - {"cls_token"}
+    assert set(parts.class_modules) == {"roi_heads.box_predictor", "roi_heads.mask_head.predictor"}
+
+
+def test_a_model_of_neither_has_no_parts():
+    parts = parts_of(torch.nn.Linear(1, 1))
+    assert (parts.encoder, parts.decoder_head, parts.class_modules) == ("", "", ())

@@ -1,0 +1,77 @@
+"""Configs and weights by name, in a checkout and in a wheel."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from detectron2.utils.file_io import PathManager
+
+import imted
+
+ROOT = Path(__file__).resolve().parents[1]
+
+IN_A_WHEEL = """
+import imted
+from detectron2.config import instantiate
+from imted.checkpoint import load_checkpoint
+for path in (imted.__file__, imted.model_zoo.get_config_file("quickstart.py")):
+    assert path.startswith(FOLDER), path
+cfg = imted.model_zoo.get_config("coco/imted_faster_rcnn_vit_large_3x.py")
+assert cfg.model.backbone.net.depth == 24
+cfg = imted.model_zoo.get_config("quickstart.py")
+report = load_checkpoint(instantiate(cfg.model), cfg.train.init_checkpoint)
+assert len(report.loaded) > 100
+"""
+
+
+def test_configs_by_name():
+    cfg = imted.model_zoo.get_config("coco/imted_mask_rcnn_vit_base_3x.py")
+    assert cfg.model.backbone.net.embed_dim == 768
+    path = Path(imted.model_zoo.get_config_file("quickstart.py"))
+    assert path == ROOT / "configs/quickstart.py"
+
+
+@pytest.mark.parametrize("name", ["nothing.py", "coco"])
+def test_an_unknown_config(name):
+    with pytest.raises(FileNotFoundError, match=name):
+        imted.model_zoo.get_config(name)
+
+
+def test_weights_by_name():
+    path = PathManager.get_local_path("imted://weights/mae_vit_tiny_shapes.pth")
+    assert Path(path) == ROOT / "projects/imTED/weights/mae_vit_tiny_shapes.pth"
+    assert not PathManager.isfile("imted://weights/nothing.pth")
+
+
+def test_a_model_by_its_config():
+    model = imted.model_zoo.get("quickstart.py", device="cpu")
+    assert model.roi_heads.num_classes == 6
+
+
+def test_the_wheel_lists_every_package():
+    tomllib = pytest.importorskip("tomllib")
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    package = ROOT / "projects/imTED/imted"
+    found = {
+        ".".join(("imted", *path.parent.relative_to(package).parts))
+        for path in package.rglob("__init__.py")
+    }
+    assert found | {"imted.configs", "imted.weights"} == set(setup["packages"])
+
+
+@pytest.mark.slow
+def test_a_wheel_carries_configs_weights_and_the_command(tmp_path):
+    command = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--quiet"]
+    options = ["--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    subprocess.run([*command, *options], check=True, cwd=tmp_path, capture_output=True)
+    (wheel,) = tmp_path.glob("imted-*.whl")
+    folder = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(folder)
+    entry = next(folder.glob("*.dist-info/entry_points.txt")).read_text()
+    assert "imted = imted.engine.launcher:main" in entry
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    code = IN_A_WHEEL.replace("FOLDER", repr(str(folder)))
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
