@@ -1,7 +1,7 @@
 # make demo            the main job: migrate, train, evaluate, draw (10 minutes on 2 cores)
 # make pretrain-demo   a masked autoencoder from nothing (a few minutes)
 # make test            the tests
-# make lint            ruff
+# make lint            style, imports between packages, types
 #
 # Each sets up .venv from the pinned requirements when it is missing or they have changed.
 # In an environment of your own (docs/install.md) run the Python commands below as they stand.
@@ -35,6 +35,8 @@ test: $(READY)
 lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(RUN) -m mypy
 
 # The json of the last split is written last, so it stands for all of them.
 $(SHAPES): datasets/prepare_shapes.py $(wildcard projects/imTED/imted/synthetic/*.py) | $(READY)

@@ -320,6 +320,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_two_processes_agree(folder, tmp_path):
     folder.content["annotations"][0]["bbox"] = [30, -5, 20, 10]
     cfg = make_config(folder, masks=False)

@@ -14,6 +14,8 @@ MAE = ROOT / "projects/imTED/weights/mae_vit_tiny_shapes.pth"
 CONFIG = """
 from detectron2.config import LazyConfig
 
+pytestmark = pytest.mark.slow
+
 baseline = LazyConfig.load("configs/{name}_3x.py")
 dataset = LazyConfig.load("configs/quickstart.py").dataset
 tiny = LazyConfig.load("configs/common/sizes.py", "tiny")

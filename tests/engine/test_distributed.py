@@ -26,6 +26,8 @@ import atexit, os, sys
 from pathlib import Path
 from imted.engine.launcher import main
 
+pytestmark = pytest.mark.slow
+
 def write():
     names = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
     Path(__file__).with_name(f"threads.{os.getpid()}").write_text(" ".join(names))

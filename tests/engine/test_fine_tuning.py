@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
 
 from imted.synthetic.dataset import write_split
 from imted.synthetic.shapes import ShapesOptions
+
+pytestmark = pytest.mark.slow
+
 
 CONFIG = Path(__file__).parents[2] / "configs/custom/imted_faster_rcnn_vit_tiny.py"
 

@@ -13,6 +13,8 @@ from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig
 from toy_voc import Oracle
 
+pytestmark = pytest.mark.slow
+
 voc = LazyConfig.load("configs/voc/imted_faster_rcnn_vit_base.py")
 dataloader, optimizer, lr_multiplier = voc.dataloader, voc.optimizer, voc.lr_multiplier
 train = voc.train

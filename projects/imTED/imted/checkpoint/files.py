@@ -4,6 +4,7 @@ import argparse
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from imted.modeling import MaskedAutoencoder
 # command line of MAE's training, and NumPy's numbers among what mmdetection notes of a run.
 _PLAIN_VALUES = [
     argparse.Namespace,
-    np.core.multiarray.scalar,
+    np.core.multiarray.scalar,  # type: ignore[attr-defined]  # absent from NumPy's stubs
     np.dtype,
     *(type(np.dtype(kind)) for kind in (np.bool_, np.int32, np.int64, np.float32, np.float64)),
 ]
@@ -57,7 +58,7 @@ def read_state_dict(
         raise UserError(f"{path} ({field}) does not exist; correct the path.")
     try:
         if str(local).endswith(".safetensors"):
-            content = load_file(local)
+            content: Any = load_file(local)
         else:
             with torch.serialization.safe_globals(_PLAIN_VALUES):
                 content = torch.load(local, map_location="cpu", weights_only=True)

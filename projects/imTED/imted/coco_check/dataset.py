@@ -60,14 +60,15 @@ class CocoDataset:
         masks: bool = False,
         output_dir: str = "./output",
     ) -> None:
-        """
+        """Keep the paths; nothing is read yet.
+
         Args:
-            train_json: Annotations to train on; empty where there is only an evaluation.
-            train_images: The folder that its file names start from.
-            val_json: Held-out annotations.
-            val_images: Their folder.
-            masks: Whether the model learns masks.
-            output_dir: Folder of the run; repaired copies go to `datasets/` in it.
+        train_json: Annotations to train on; empty where there is only an evaluation.
+        train_images: The folder that its file names start from.
+        val_json: Held-out annotations.
+        val_images: Their folder.
+        masks: Whether the model learns masks.
+        output_dir: Folder of the run; repaired copies go to `datasets/` in it.
         """
         self.paths = {"train": (train_json, train_images), "val": (val_json, val_images)}
         self.masks = masks
@@ -107,9 +108,9 @@ class CocoDataset:
                 f"No data set of the config's `dataset` has the name {name!r}; it has "
                 f"{' and '.join(NAMES.values())}."
             )
-        if name in DatasetCatalog.list():
-            if MetadataCatalog.get(name).get("checked") == self._key(split):
-                return
+        known = name in DatasetCatalog.list()
+        if known and MetadataCatalog.get(name).get("checked") == self._key(split):
+            return
         pair = split == "train" and self.paths["val"][0]
         self.check(*(("train", "val") if pair else (split,)))
 

@@ -34,7 +34,7 @@ class RunCheckpointer(DetectionCheckpointer):
                 f"parameters ({error}); resume with the train.frozen and the optimizer of that run."
             ) from error
 
-    def _load_model(self, checkpoint: dict):
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if "trainer" not in checkpoint:
             raise UserError(
                 f"The checkpoint that {self.save_dir}/last_checkpoint (train.output_dir) names "
@@ -56,5 +56,5 @@ class RunCheckpointer(DetectionCheckpointer):
 class UntaggedCheckpointer(DetectionCheckpointer):
     """Save without becoming the checkpoint that `--resume` continues from."""
 
-    def tag_last_checkpoint(self, last_filename_basename: str):
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Leave the file last_checkpoint as it is."""

@@ -69,7 +69,7 @@ def _load(path: str) -> DictConfig:
         ) from error
 
 
-def _override(cfg: DictConfig, override: str, path: str):
+def _override(cfg: DictConfig, override: str, path: str) -> None:
     key, equals, text = override.partition("=")
     key = key.strip()
     if key.startswith("-"):
@@ -79,7 +79,7 @@ def _override(cfg: DictConfig, override: str, path: str):
     _assign(cfg, key, _parse(key, text, _present(cfg, key, path)), path)
 
 
-def _assign(cfg: DictConfig, key: str, value: Any, path: str):
+def _assign(cfg: DictConfig, key: str, value: Any, path: str) -> None:
     """Set a value, or those of a group, where they fit the present ones."""
     present = _present(cfg, key, path)
     if isinstance(value, dict) and isinstance(present, DictConfig):
@@ -104,10 +104,10 @@ def _assign(cfg: DictConfig, key: str, value: Any, path: str):
 def _parse(key: str, text: str, present: Any) -> Any:
     """Read a value; where the config holds text, take literally what Hydra reads otherwise."""
     try:
-        value = OverridesParser.create().parse_override(f"value={text}")
-        if value.is_sweep_override():
+        parsed = OverridesParser.create().parse_override(f"value={text}")
+        if parsed.is_sweep_override():
             raise HydraException("it is a list without brackets")
-        value = value.value()
+        value = parsed.value()
     except HydraException as error:
         if isinstance(present, str):
             return text
@@ -144,7 +144,7 @@ def _present(cfg: DictConfig, key: str, path: str) -> Any:
 
 
 def _keys(node: DictConfig) -> list[str]:
-    return [] if node._is_none() or node._is_missing() else list(node.keys())
+    return [] if node._is_none() or node._is_missing() else [str(key) for key in node]
 
 
 def _get(node: DictConfig, part: str) -> Any:
@@ -161,9 +161,11 @@ def _arguments(node: DictConfig) -> dict[str, Any]:
         target = locate(target)
     # A class that hands **kwargs on to its base takes the base's arguments as well.
     functions = (
-        [c.__init__ for c in inspect.getmro(target)] if inspect.isclass(target) else [target]
+        [getattr(c, "__init__") for c in inspect.getmro(target)]  # noqa: B009
+        if inspect.isclass(target)
+        else [target]
     )
-    arguments = {}
+    arguments: dict[str, Any] = {}
     for function in filter(callable, functions):
         try:
             parameters = inspect.signature(function).parameters.values()
@@ -217,15 +219,16 @@ def _fits(value: Any, present: Any) -> bool:
     if isinstance(present, ListConfig | list | tuple):
         return value is None or (isinstance(value, list) and _items_fit(value, list(present)))
     if isinstance(present, DictConfig):
-        return value is None or isinstance(value, dict) or isinstance(value, _computes(present))
+        return value is None or isinstance(value, (dict, *_computes(present)))
     return value is None or not callable(present)  # None, an unknown value, some object
 
 
-def _computes(node: DictConfig) -> type | tuple[()]:
+def _computes(node: DictConfig) -> tuple[type, ...]:
     """Return the plain type that a LazyCall computes, by its annotation: a value may replace it."""
     target = _get(node, "_target_") if "_target_" in _keys(node) else None
-    kind = getattr(locate(target) if isinstance(target, str) else target, "__annotations__", {})
-    return kind.get("return") if kind.get("return") in (int, float, str) else ()
+    function = locate(target) if isinstance(target, str) else target
+    kind = getattr(function, "__annotations__", {}).get("return")
+    return (kind,) if kind in (int, float, str) else ()
 
 
 def _items_fit(value: list, present: list) -> bool:

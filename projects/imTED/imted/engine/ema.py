@@ -18,7 +18,7 @@ class EMAHook(HookBase):
         decay: of the average, in [0, 1).
     """
 
-    def __init__(self, model: nn.Module, decay: float):
+    def __init__(self, model: nn.Module, decay: float) -> None:
         self._model = model
         self._ema = ModelEmaV3(model, decay=decay)
 
@@ -27,6 +27,6 @@ class EMAHook(HookBase):
         """Return the averaged model, in evaluation mode."""
         return self._ema.module
 
-    def after_step(self):
+    def after_step(self) -> None:
         """Move the average towards the weights."""
         self._ema.update(self._model)

@@ -1,7 +1,7 @@
 """Freezing of parts of a model: neither gradients nor statistics reach them."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from detectron2.engine import HookBase
 from torch import nn
@@ -43,14 +43,14 @@ class FrozenEvalHook(HookBase):
         prefixes: as for :func:`freeze`.
     """
 
-    def __init__(self, model: nn.Module, prefixes: Sequence[str]):
+    def __init__(self, model: nn.Module, prefixes: Sequence[str]) -> None:
         self._layers = [
             module
             for name, module in model.named_modules()
             if not list(module.children()) and any(_is_part(name, prefix) for prefix in prefixes)
         ]
 
-    def before_step(self):
+    def before_step(self) -> None:
         """Switch them; an evaluation has put the whole model back into training mode."""
         for layer in self._layers:
             layer.eval()
@@ -60,7 +60,7 @@ def _is_part(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(f"{prefix}.")
 
 
-def _unknown_part(prefix: str, parameters: Sequence[str]) -> str:
+def _unknown_part(prefix: str, parameters: Iterable[str]) -> str:
     parts = [name.split(".") for name in parameters]
     known = {".".join(part[:depth]): None for part in parts for depth in range(1, len(part) + 1)}
     near = difflib.get_close_matches(prefix, known, n=1)

@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import sys
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +25,10 @@ class ReseedHook(HookBase):
     stopped and resumed equals training that never stopped.
     """
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def before_step(self):
+    def before_step(self) -> None:
         """Seed the three generators."""
         entropy = [self._seed, comm.get_rank(), self.trainer.iter]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
@@ -46,7 +47,7 @@ class BestCheckpointer(D2BestCheckpointer):
     def _record(self) -> str:
         return os.path.join(self._checkpointer.save_dir, f"{self._file_prefix}.json")
 
-    def before_train(self):
+    def before_train(self) -> None:
         """Read the record of the run that is resumed."""
         if self.trainer.start_iter > 0 and os.path.isfile(self._record):
             try:
@@ -72,13 +73,13 @@ class BestCheckpointer(D2BestCheckpointer):
 class ConsolePrinter(CommonMetricPrinter):
     """Add images/s, and on a CPU the process's peak memory, to Detectron2's line of progress."""
 
-    def __init__(self, max_iter: int):
+    def __init__(self, max_iter: int) -> None:
         super().__init__(max_iter)
-        self.logger = _ThroughputLogger(self.logger, {})
+        self.logger = _ThroughputLogger(logging.getLogger("detectron2.utils.events"), {})
 
 
 class _ThroughputLogger(logging.LoggerAdapter):
-    def process(self, msg, kwargs):
+    def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
         msg = msg.rstrip()
         if not torch.cuda.is_available():
             msg += f"  max_mem: {peak_memory() >> 20}M"

@@ -135,7 +135,7 @@ def check_settings(cfg: DictConfig) -> None:
 def _check_ranges(cfg: DictConfig, prefix: str, kind: type) -> None:
     for setting in fields(kind):
         key = f"{prefix}.{setting.name}"
-        if is_dataclass(setting.type):
+        if isinstance(setting.type, type) and is_dataclass(setting.type):
             _check_ranges(cfg, key, setting.type)
             continue
         value = _select(cfg, key)

@@ -81,7 +81,7 @@ def _build_trainer(run: Run, model: nn.Module) -> Trainer:
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     cfg.optimizer.params.model = None
-    ddp = OmegaConf.to_container(cfg.train.ddp)
+    ddp = dict(cfg.train.ddp)
     if run.device.type == "cpu":
         ddp["device_ids"] = None  # DDP takes none on a CPU
     clip = cfg.train.clip_grad

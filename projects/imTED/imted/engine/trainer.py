@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import nullcontext
 
 import torch
@@ -30,13 +31,13 @@ class Trainer(SimpleTrainer):
     def __init__(
         self,
         model: torch.nn.Module,
-        data_loader,
+        data_loader: Iterable[list[dict]],
         optimizer: torch.optim.Optimizer,
         accumulation_steps: int = 1,
         amp_dtype: torch.dtype | None = None,
         max_norm: float | None = None,
         norm_type: float = 2.0,
-    ):
+    ) -> None:
         super().__init__(model, data_loader, optimizer, zero_grad_before_forward=True)
         self.accumulation_steps = accumulation_steps
         self.amp_dtype = amp_dtype
@@ -47,11 +48,12 @@ class Trainer(SimpleTrainer):
             self.device_type, enabled=amp_dtype is torch.float16
         )
 
-    def run_step(self):
+    def run_step(self) -> None:
         """Do one iteration; raise FloatingPointError when a loss isn't finite."""
         start = time.perf_counter()
         self.optimizer.zero_grad()
-        losses, data_time, images = Counter(), 0.0, 0
+        losses: Counter = Counter()
+        data_time, images = 0.0, 0
         for step in range(self.accumulation_steps):
             data_start = time.perf_counter()
             batch = next(self._data_loader_iter)
@@ -61,7 +63,7 @@ class Trainer(SimpleTrainer):
         self.after_backward()
         self._write_metrics(losses, data_time)
         if self.max_norm is not None:
-            self._clip_gradients()
+            self._clip_gradients(self.max_norm)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         seconds = time.perf_counter() - start
@@ -81,10 +83,10 @@ class Trainer(SimpleTrainer):
             self.grad_scaler.scale(sum(losses.values())).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _clip_gradients(self):
+    def _clip_gradients(self, max_norm: float) -> None:
         self.grad_scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_norm, self.norm_type)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm, self.norm_type)
         # An overflow of float16 is expected now and then: GradScaler skips that step.
         if torch.isfinite(norm):
             get_event_storage().put_scalar("grad_norm", norm.item())
@@ -95,7 +97,7 @@ class Trainer(SimpleTrainer):
         state.pop("hooks", None)  # the one hook that has any, LRScheduler, follows the iteration
         return {**state, "grad_scaler": self.grad_scaler.state_dict()}
 
-    def load_state_dict(self, state_dict: dict):
+    def load_state_dict(self, state_dict: dict) -> None:
         """Restore what `state_dict` returned."""
         # The state that Detectron2's trainer keeps of its hooks follows the iteration here.
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "hooks"})

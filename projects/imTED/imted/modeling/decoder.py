@@ -3,6 +3,8 @@
 Shapes: N sequences (images or RoIs), L tokens, D encoder channels, C decoder channels.
 """
 
+from typing import Any
+
 import torch
 from detectron2.layers import ShapeSpec
 from torch import nn
@@ -30,16 +32,17 @@ class MAEDecoder(nn.Module):
         drop_path_rate: float = 0.0,
         use_act_checkpoint: bool = False,
     ) -> None:
-        """
+        """Build the modules.
+
         Args:
-            encoder_dim: Channels of the tokens that come in (D).
-            dim: Channels of a decoder token (C).
-            depth: Number of decoder blocks.
-            num_heads: Attention heads.
-            mlp_ratio: Hidden width of the MLP over `dim`.
-            grid_size: Patches along one side of a pre-training image.
-            drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
-            use_act_checkpoint: Recompute each block in the backward pass to save memory.
+        encoder_dim: Channels of the tokens that come in (D).
+        dim: Channels of a decoder token (C).
+        depth: Number of decoder blocks.
+        num_heads: Attention heads.
+        mlp_ratio: Hidden width of the MLP over `dim`.
+        grid_size: Patches along one side of a pre-training image.
+        drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
+        use_act_checkpoint: Recompute each block in the backward pass to save memory.
         """
         super().__init__()
         self.norm = LayerNorm(encoder_dim)
@@ -60,11 +63,12 @@ class MAEDecoder(nn.Module):
 class ReconstructionDecoder(MAEDecoder):
     """MAE's decoder in pre-training: predicts the pixels of every patch."""
 
-    def __init__(self, *, patch_size: int = 16, **kwargs) -> None:
-        """
+    def __init__(self, *, patch_size: int = 16, **kwargs: Any) -> None:
+        """Build the modules.
+
         Args:
-            patch_size: Side of a patch in pixels.
-            **kwargs: See :class:`MAEDecoder`.
+        patch_size: Side of a patch in pixels.
+        **kwargs: See :class:`MAEDecoder`.
         """
         super().__init__(**kwargs)
         dim = self.decoder_embed.out_features
@@ -108,11 +112,12 @@ class DecoderBoxHead(MAEDecoder):
     the mean is new, as in the released code: MAE's ``decoder_norm`` served pixels.
     """
 
-    def __init__(self, *, interpolate_offset: float = 0.0, **kwargs) -> None:
-        """
+    def __init__(self, *, interpolate_offset: float = 0.0, **kwargs: Any) -> None:
+        """Build the modules.
+
         Args:
-            interpolate_offset: See :func:`imted.modeling.positions.resize_position_embedding`.
-            **kwargs: See :class:`MAEDecoder`.
+        interpolate_offset: See :func:`imted.modeling.positions.resize_position_embedding`.
+        **kwargs: See :class:`MAEDecoder`.
         """
         super().__init__(**kwargs)
         self.interpolate_offset = interpolate_offset
@@ -125,8 +130,9 @@ class DecoderBoxHead(MAEDecoder):
 
     def decode(self, roi_features: torch.Tensor) -> torch.Tensor:
         """Run RoI features (R, D, h, w) through the migrated layers: tokens (R, h * w, C)."""
+        rows, columns = roi_features.shape[-2:]
         positions = resize_position_embedding(
-            self.decoder_pos_embed, roi_features.shape[-2:], self.interpolate_offset
+            self.decoder_pos_embed, (rows, columns), self.interpolate_offset
         )
         tokens = self.embed(roi_features.flatten(2).transpose(1, 2))
         return self.decoder_blocks(tokens + positions[:, 1:])

@@ -1,4 +1,4 @@
-"""The detector: Detectron2's R-CNN that knows its parts and migrates a MAE wherever it is loaded."""
+"""The detector: Detectron2's R-CNN that knows its parts and takes a MAE's weights itself."""
 
 from typing import Any
 

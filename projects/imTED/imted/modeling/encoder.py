@@ -38,7 +38,8 @@ class MAEEncoder(Backbone):
         out_feature: str = "last_feat",
         early_blocks: Sequence[int] = (),
     ) -> None:
-        """
+        """Build the modules.
+
         Args:
             embed_dim: Channels of a token.
             depth: Number of transformer blocks.
@@ -91,7 +92,7 @@ class MAEEncoder(Backbone):
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Turn images (N, 3, H, W) into patch tokens with positions (N, L, C), no class token."""
         rows, columns = (side // self.patch_size for side in images.shape[-2:])
-        positions = self.pos_embed
+        positions: torch.Tensor = self.pos_embed
         if rows != columns or rows * columns != positions.shape[1] - 1:
             positions = resize_position_embedding(
                 positions, (rows, columns), self.interpolate_offset

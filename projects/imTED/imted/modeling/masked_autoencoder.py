@@ -36,6 +36,9 @@ def normalize_patches(patches: torch.Tensor) -> torch.Tensor:
 class MaskedAutoencoder(nn.Module):
     """Hide most patches of an image, encode the rest, and predict the hidden pixels."""
 
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+
     def __init__(
         self,
         *,
@@ -46,14 +49,15 @@ class MaskedAutoencoder(nn.Module):
         mask_ratio: float = 0.75,
         norm_pix_loss: bool = True,
     ) -> None:
-        """
+        """Build the modules.
+
         Args:
-            encoder: Sees the visible patches only.
-            decoder: Sees all places, the hidden ones as mask tokens.
-            pixel_mean: Mean of each channel (RGB), in [0, 255].
-            pixel_std: Standard deviation of each channel.
-            mask_ratio: Fraction of the patches that is hidden.
-            norm_pix_loss: Predict each patch normalised by its own mean and variance.
+        encoder: Sees the visible patches only.
+        decoder: Sees all places, the hidden ones as mask tokens.
+        pixel_mean: Mean of each channel (RGB), in [0, 255].
+        pixel_std: Standard deviation of each channel.
+        mask_ratio: Fraction of the patches that is hidden.
+        norm_pix_loss: Predict each patch normalised by its own mean and variance.
         """
         super().__init__()
         self.encoder = encoder

@@ -4,6 +4,7 @@ Shapes: N images of H x W pixels, D encoder channels, C pyramid channels.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 from detectron2.layers import Conv2d, get_norm
@@ -19,11 +20,12 @@ class EncoderPyramid(SimpleFeaturePyramid):
     encoder's feature map under its own name.
     """
 
-    def __init__(self, *, encoder_feature: str | None = None, **kwargs) -> None:
-        """
+    def __init__(self, *, encoder_feature: str | None = None, **kwargs: Any) -> None:
+        """Build the modules.
+
         Args:
-            encoder_feature: Name of the encoder feature to hand on; `in_feature` by default.
-            **kwargs: See Detectron2's ``SimpleFeaturePyramid``.
+        encoder_feature: Name of the encoder feature to hand on; `in_feature` by default.
+        **kwargs: See Detectron2's ``SimpleFeaturePyramid``.
         """
         super().__init__(**kwargs)
         self.encoder_feature = encoder_feature or self.in_feature
@@ -67,12 +69,13 @@ class ReleasedPyramid(EncoderPyramid):
     all D channels, with a batch norm between the two of p2. The layer norms' epsilon is 1e-5.
     """
 
-    def __init__(self, *, norm: str = "SyncBN", **kwargs) -> None:
-        """
+    def __init__(self, *, norm: str = "SyncBN", **kwargs: Any) -> None:
+        """Build the modules.
+
         Args:
-            norm: Between the upsamplings of p2, a name that Detectron2's ``get_norm`` knows.
-                "SyncBN" needs GPUs where several processes train; "BN" has the same parameters.
-            **kwargs: See :class:`EncoderPyramid`.
+        norm: Between the upsamplings of p2, a name that Detectron2's ``get_norm`` knows.
+            "SyncBN" needs GPUs where several processes train; "BN" has the same parameters.
+        **kwargs: See :class:`EncoderPyramid`.
         """
         layer_norm = partial(LayerNorm, eps=1e-5)
         super().__init__(norm=layer_norm, **kwargs)

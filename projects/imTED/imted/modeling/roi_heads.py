@@ -6,8 +6,11 @@ from typing import Any
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.poolers import ROIPooler
-from detectron2.modeling.roi_heads import FastRCNNConvFCHead, StandardROIHeads
-from torch import nn
+from detectron2.modeling.roi_heads import (
+    FastRCNNConvFCHead,
+    FastRCNNOutputLayers,
+    StandardROIHeads,
+)
 
 from imted.errors import UserError
 
@@ -62,10 +65,11 @@ class ImTEDROIHeads(StandardROIHeads):
         pyramid_channels: int = 256,
         box_resolution: int = 7,
         canonical_box_size: int = 224,
-        box_predictor: nn.Module,
+        box_predictor: FastRCNNOutputLayers,
         **kwargs: Any,
     ) -> None:
-        """
+        """Build the modules.
+
         Args:
             variant: Which step of the paper's ladder to build, a key of :data:`VARIANTS`.
             encoder_dim: Channels of the encoder feature.

@@ -1,6 +1,8 @@
 """Detectron2's windowed ViT (ViTDet) with fused attention and torch's activation checkpointing."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from detectron2.modeling.backbone.utils import add_decomposed_rel_pos, get_abs_pos
@@ -46,9 +48,9 @@ class WindowedEncoder(ViT):
     def __init__(
         self,
         *,
-        norm_layer: type[nn.Module] = partial(nn.LayerNorm, eps=1e-6),
+        norm_layer: Callable[[int], nn.Module] = partial(nn.LayerNorm, eps=1e-6),
         use_act_checkpoint: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(norm_layer=norm_layer, **kwargs)
         # Not handed to ViT, whose checkpointing needs fairscale.
