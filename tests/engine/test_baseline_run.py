@@ -9,12 +9,12 @@ import torch
 from imted.synthetic.dataset import write_split
 from imted.synthetic.shapes import ShapesOptions
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 MAE = ROOT / "projects/imTED/weights/mae_vit_tiny_shapes.pth"
 CONFIG = """
 from detectron2.config import LazyConfig
-
-pytestmark = pytest.mark.slow
 
 baseline = LazyConfig.load("configs/{name}_3x.py")
 dataset = LazyConfig.load("configs/quickstart.py").dataset

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 # With a learning rate of 1 the step of SGD is the gradient itself. Without dropout nothing is
 # random but the augmentation, which follows the image, whatever process it falls to.
 PLAIN = (
@@ -25,8 +27,6 @@ THREADS_AT_EXIT = """
 import atexit, os, sys
 from pathlib import Path
 from imted.engine.launcher import main
-
-pytestmark = pytest.mark.slow
 
 def write():
     names = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]

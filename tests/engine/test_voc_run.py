@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig
 from toy_voc import Oracle
-
-pytestmark = pytest.mark.slow
 
 voc = LazyConfig.load("configs/voc/imted_faster_rcnn_vit_base.py")
 dataloader, optimizer, lr_multiplier = voc.dataloader, voc.optimizer, voc.lr_multiplier
