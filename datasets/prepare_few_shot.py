@@ -5,6 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from imted.data.catalog import datasets_root
 from imted.data.coco_json import read_coco, write_json
 from imted.errors import UserError, exit_status
 from imted.experiments.few_shot.data import COCO_NOVEL, base_part, choose_shots, read_fsdet_shots
@@ -43,7 +44,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="instances of each class (%(default)s)")  # fmt: skip
     add("--seeds", type=int, nargs="+", default=list(range(10)), metavar="SEED",
         help="a file each (%(default)s)")  # fmt: skip
-    add("--output", type=Path, default=Path("datasets/coco_few_shot"),
+    add("--output", type=Path, default=datasets_root() / "coco_few_shot",
         help="folder (%(default)s)")  # fmt: skip
     return parser.parse_args(argv)
 

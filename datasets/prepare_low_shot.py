@@ -5,6 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from imted.data.catalog import datasets_root
 from imted.data.coco_json import read_coco, write_json
 from imted.errors import exit_status
 from imted.experiments.low_shot.data import choose_images
@@ -34,7 +35,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="of the images (%(default)s)")  # fmt: skip
     add("--seeds", type=int, nargs="+", default=list(range(5)), metavar="SEED",
         help="a file each (%(default)s)")  # fmt: skip
-    add("--output", type=Path, default=Path("datasets/coco_low_shot"),
+    add("--output", type=Path, default=datasets_root() / "coco_low_shot",
         help="folder (%(default)s)")  # fmt: skip
     return parser.parse_args(argv)
 

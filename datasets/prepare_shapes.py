@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from imted.data.catalog import datasets_root
 from imted.errors import UserError, exit_status
 from imted.synthetic.dataset import check_split, write_split
 from imted.synthetic.shapes import CLASS_NAMES, ShapesOptions
@@ -39,7 +40,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--output", type=Path, default=Path("datasets/shapes"), help="folder (%(default)s)")
+    add("--output", type=Path, default=datasets_root() / "shapes", help="folder (%(default)s)")
     add("--train-images", type=int, default=2000, metavar="N", help="0 for none (%(default)s)")
     add("--val-images", type=int, default=200, metavar="N", help="0 for none (%(default)s)")
     add("--pretrain-images", type=int, default=0, metavar="N", help="0 for none (%(default)s)")

@@ -5,6 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from imted.data.catalog import datasets_root
 from imted.errors import exit_status
 from imted.experiments.single_object.synthetic import write_single_object
 from imted.synthetic.shapes import CLASS_NAMES, ShapesOptions
@@ -30,7 +31,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--output", type=Path, default=Path("datasets/shapes_single_object"),
+    add("--output", type=Path, default=datasets_root() / "shapes_single_object",
         help="folder (%(default)s)")  # fmt: skip
     add("--train-images", type=int, default=2000, metavar="N", help="(%(default)s)")
     add("--val-images", type=int, default=500, metavar="N", help="(%(default)s)")

@@ -14,10 +14,10 @@ def main(argv: list[str] | None = None) -> None:
     """Write the rounded weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", help="a path or URL, such as output/mae_final.safetensors")
-    parser.add_argument("output", help="a .safetensors file")
+    parser.add_argument("output", help="a .safetensors or .pth file")
     args = parser.parse_args(argv)
-    if not args.output.endswith(".safetensors"):
-        raise UserError(f"{args.output} (output) must end in .safetensors.")
+    if not args.output.endswith((".safetensors", ".pth")):
+        raise UserError(f"{args.output} (output) must end in .safetensors or .pth.")
     weights = read_state_dict(args.checkpoint, field="checkpoint")
     save_state_dict(_halve(weights, args.checkpoint), args.output)
 

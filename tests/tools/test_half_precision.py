@@ -19,11 +19,18 @@ def test_weights_are_rounded_to_half_precision(half_precision, tmp_path):
     torch.testing.assert_close(written["w"].float(), weights["w"], rtol=2**-11, atol=0)
 
 
+def test_a_torch_file_is_one_that_detectron2_reads(half_precision, tmp_path):
+    torch.save({"model": {"w": torch.ones(2)}}, tmp_path / "full.pth")
+    assert half_precision(tmp_path / "full.pth", tmp_path / "half.pth") == 0
+    written = torch.load(tmp_path / "half.pth", weights_only=True)["model"]
+    assert written["w"].dtype == torch.float16
+
+
 @pytest.mark.parametrize(
     "value, source, target, message",
     [
         (1e6, "full.pth", "half.safetensors", "beyond 65504"),
-        (1.0, "full.pth", "half.pth", "must end in .safetensors"),
+        (1.0, "full.pth", "half.bin", "must end in .safetensors or .pth"),
         (1.0, "absent.pth", "half.safetensors", "does not exist"),
     ],
 )

@@ -120,6 +120,7 @@ def set_checkpoint(run, path):
     OmegaConf.save(cfg, run / "config.yaml")
 
 
+@pytest.mark.slow
 def test_all_pictures_and_the_numbers(tool, run, capsys):
     assert tool.main([str(run)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -245,6 +246,7 @@ def test_an_unfinished_run(tool, run, capsys):
     assert "run has no model_final.pth, results.json; " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_missing_folder_is_one_sentence(tmp_path):
     command = [sys.executable, str(TOOL), str(tmp_path / "nowhere")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "projects/imTED")}

@@ -204,6 +204,7 @@ def test_mistakes(tool, data, change, words, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_line_and_no_trace(data):
     (data / "images/2.png").unlink()
     command = [sys.executable, str(TOOL), "--source", "annotation", *truth_arguments(data)]

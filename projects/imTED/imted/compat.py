@@ -3,9 +3,13 @@
 Nothing else in this project reaches behind another library's public names.
 """
 
+import contextlib
 import logging
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:  # importing them at once would come before their warnings are silenced
     from detectron2.modeling.backbone.vit import Attention, ViT
@@ -58,3 +62,20 @@ def replace_attention(vit: "ViT", attention: "type[Attention]") -> None:
     """
     for block in vit.blocks:
         block.attn.__class__ = attention
+
+
+@contextlib.contextmanager
+def numpy_float() -> Iterator[None]:
+    """Let NumPy have the name `float` again, which it dropped in 1.24.
+
+    The package lvis writes np.float in its evaluation. Can go with a release of lvis after 0.5.3
+    that doesn't.
+    """
+    absent = "float" not in vars(np)
+    if absent:
+        np.float = float  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        if absent:
+            del np.float  # type: ignore[attr-defined]

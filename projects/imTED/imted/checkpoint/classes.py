@@ -25,17 +25,17 @@ def extend_classes(
     classes (`cls_agnostic_bbox_reg`, `cls_agnostic_mask`) stays as it is.
 
     Args:
-        weights: the detector's state dict; left as it is.
-        base: its classes, by ascending category id.
-        classes: those it is to have, by ascending category id.
-        path: the file of `weights`, for errors.
-        new_boxes: start all box regressors anew, as imTED's released code does (there, tensors
+        weights: The detector's state dict; left as it is.
+        base: Its classes, by ascending category id.
+        classes: Those it is to have, by ascending category id.
+        path: The file of `weights`, for errors.
+        new_boxes: Start all box regressors anew, as imTED's released code does (there, tensors
             whose shape changes are not loaded).
-        seed: of the new rows.
-        parts: where the detector has its class layers.
+        seed: Of the new rows.
+        parts: Where the detector has its class layers.
 
     Raises:
-        UserError: a base class is not among `classes`, the weights are not of `base`, or
+        UserError: A base class is not among `classes`, the weights are not of `base`, or
             `new_boxes` is asked of a regressor that serves all classes.
     """
     absent = [name for name in base if name not in classes]

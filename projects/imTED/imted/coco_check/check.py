@@ -34,14 +34,14 @@ def check_dataset(
     """Check one data set in COCO format against its image files.
 
     Args:
-        json_file: the annotations, a local path or any iopath URL.
-        image_root: the folder that the json's file names start from.
+        json_file: The annotations, a local path or any iopath URL.
+        image_root: The folder that the json's file names start from.
         split: "train" or "val"; names the repaired copy.
-        masks: whether the model learns masks; annotations without one are then left out,
+        masks: Whether the model learns masks; annotations without one are then left out,
             provided that others have one.
 
     Raises:
-        UserError: if the file is no COCO json at all or the image root is missing. All other
+        UserError: If the file is no COCO json at all or the image root is missing. All other
             mistakes are findings of the report.
     """
     content = read_coco(json_file)
@@ -215,7 +215,7 @@ def _check_annotations(data: CheckedDataset) -> None:
 
 def _repair_box(data: CheckedDataset, entry: dict, image: dict, name: str) -> bool:
     """Clip the box of an annotation to its image; False if no box is left."""
-    box = entry.get("bbox")
+    box: Any = entry.get("bbox")
     if not is_box(box):
         data.add("box_invalid", f"{name}: {box}")
         return False

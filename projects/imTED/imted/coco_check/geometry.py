@@ -16,7 +16,7 @@ def usable_polygons(polygons: list, image: dict) -> list[list[float]]:
     """Return the polygons of three points or more that cover a pixel of the image.
 
     Args:
-        polygons: each a list [x1, y1, x2, y2, …] in pixels, or whatever stands there instead.
+        polygons: Each a list [x1, y1, x2, y2, …] in pixels, or whatever stands there instead.
         image: COCO's entry; without width and height, any place is taken to be inside.
     """
     return [points for points in polygons if _is_polygon(points) and _has_pixels(points, image)]
@@ -27,7 +27,8 @@ def is_usable_rle(mask: dict, image: dict) -> bool:
 
     It must have pixels and be readable; that text is too short can't be seen.
     """
-    size, counts = mask.get("size"), mask.get("counts")
+    size: Any = mask.get("size")
+    counts = mask.get("counts")
     if "width" in image and size != [image["height"], image["width"]]:
         return False
     try:

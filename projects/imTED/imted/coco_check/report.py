@@ -120,11 +120,11 @@ class CheckedDataset:
 
     Attributes:
         split: "train" or "val".
-        json_file: path of the COCO json.
-        image_root: folder of the image files.
-        content: the json's content after repair.
-        masks: whether the model that asks learns masks.
-        findings: for each kind (a key of `PROBLEMS`) the images or annotations concerned.
+        json_file: Path of the COCO json.
+        image_root: Folder of the image files.
+        content: The json's content after repair.
+        masks: Whether the model that asks learns masks.
+        findings: For each kind (a key of `PROBLEMS`) the images or annotations concerned.
     """
 
     split: str
@@ -211,8 +211,8 @@ def write_repaired(report: Report, output_dir: str) -> list[str]:
     """Write the repaired copy of every json that needed repair; the originals stay untouched.
 
     Args:
-        report: a report without fatal findings.
-        output_dir: the run's folder; copies go to `datasets/{train,val}.json` in it.
+        report: A report without fatal findings.
+        output_dir: The run's folder; copies go to `datasets/{train,val}.json` in it.
 
     Returns:
         The json to read for each data set of the report: the copy, or the original where

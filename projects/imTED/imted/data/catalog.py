@@ -39,8 +39,9 @@ def dataset_dicts(
             them are missing.
     """
     names = [names] if isinstance(names, str) else list(names)
-    for name in names if source is not None else ():
-        source.register(name)
+    if source is not None:
+        for name in names:
+            source.register(name)
     unknown = next((name for name in names if name not in DatasetCatalog.list()), None)
     if unknown is not None:
         near = difflib.get_close_matches(unknown, DatasetCatalog.list(), n=1)

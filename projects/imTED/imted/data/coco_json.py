@@ -12,7 +12,7 @@ from detectron2.utils.file_io import PathManager
 from imted.errors import UserError
 
 SECTIONS = ("images", "annotations", "categories")
-REFERENCES = {
+REFERENCES: dict[str, dict[str, Any]] = {
     "images": {"id": int | float, "file_name": str},
     "annotations": {"id": int | float, "image_id": int | float, "category_id": int | float},
     "categories": {"id": int | float, "name": str},
@@ -24,11 +24,11 @@ def read_coco(json_file: str, references: bool = False) -> dict[str, Any]:
     """Read a COCO-format file.
 
     Args:
-        json_file: a local path or any iopath URL.
-        references: require `REFERENCES` of every entry, for those who don't check the rest.
+        json_file: A local path or any iopath URL.
+        references: Require `REFERENCES` of every entry, for those who don't check the rest.
 
     Raises:
-        UserError: there is no such file, or it lacks one of COCO's lists or what is required.
+        UserError: There is no such file, or it lacks one of COCO's lists or what is required.
     """
     if not PathManager.isfile(json_file):
         raise UserError(
@@ -71,10 +71,10 @@ def register_coco_json(name: str, json_file: str, image_root: str, classes: dict
     """Register a COCO json with Detectron2, in place of what had the name before.
 
     Args:
-        name: the data set's name in the catalogs.
-        json_file: the annotations.
-        image_root: folder of the image files.
-        classes: category names by category id, ids ascending; Detectron2 numbers the classes
+        name: The data set's name in the catalogs.
+        json_file: The annotations.
+        image_root: Folder of the image files.
+        classes: Category names by category id, ids ascending; Detectron2 numbers the classes
             from 0 in this order, whatever the ids are.
     """
     if name in DatasetCatalog.list():

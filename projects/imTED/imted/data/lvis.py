@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from unittest.mock import patch
 
-import numpy as np
 import torch
 from detectron2.data.detection_utils import get_fed_loss_cls_weights
 from detectron2.evaluation import LVISEvaluator as D2LVISEvaluator
+
+from imted.compat import numpy_float
 
 
 def federated_loss_weights(dataset: str, power: float) -> Callable[[], torch.Tensor]:
@@ -29,8 +29,7 @@ class LVISEvaluator(D2LVISEvaluator):
 
     def evaluate(self) -> dict | None:
         """Return {"bbox": {"AP": …, "APr": …}, "segm": …} in percent, on the main process."""
-        # lvis 0.5.3 writes np.float, which NumPy 1.24 has dropped.
-        with patch.object(np, "float", float, create=True):
+        with numpy_float():
             results = super().evaluate()
         return results and {task: _without_marks(values) for task, values in results.items()}
 

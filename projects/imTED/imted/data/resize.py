@@ -30,7 +30,8 @@ class OpenCVResizeShortestEdge(T.Augmentation):
     """
 
     def __init__(self, short_edge_length: int, max_size: int) -> None:
-        """
+        """Keep the settings.
+
         Args:
             short_edge_length: Pixels of the shorter edge, as long as `max_size` allows it.
             max_size: Most pixels of the longer edge.

@@ -12,8 +12,8 @@ def seeded_order(ids: Iterable[int], *seed: int) -> list[int]:
     of the others, nor on the version of a library.
 
     Args:
-        ids: what to order, all different.
-        seed: one or more numbers.
+        ids: What to order, all different.
+        seed: One or more numbers.
     """
 
     def key(item: int) -> str:
@@ -28,10 +28,10 @@ def select(
     """Return a data set of some images and annotations with all categories.
 
     Args:
-        content: the whole COCO-format data set; left as it is.
-        image_ids: ids of the images to keep; they keep their order.
-        annotations: the annotations to keep.
-        **info: what the json's "info" says of the choice.
+        content: The whole COCO-format data set; left as it is.
+        image_ids: Ids of the images to keep; they keep their order.
+        annotations: The annotations to keep.
+        **info: What the json's "info" says of the choice.
     """
     return {
         "info": info,

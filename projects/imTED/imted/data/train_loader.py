@@ -34,20 +34,20 @@ def build_train_loader(
     of the skipped batches aren't loaded.
 
     Args:
-        dataset: the dataset's dicts.
-        mapper: turns a dict into a sample; returning None rejects it, and the next one of the
+        dataset: The dataset's dicts.
+        mapper: Turns a dict into a sample; returning None rejects it, and the next one of the
             dataset takes its place.
-        total_batch_size: images in a batch, over all processes.
-        num_workers: processes that load, for each training process; 0 loads in the process itself.
-        seed: of the order and of the augmentation; None draws one that all processes share, as
+        total_batch_size: Images in a batch, over all processes.
+        num_workers: Processes that load, for each training process; 0 loads in the process itself.
+        seed: Of the order and of the augmentation; None draws one that all processes share, as
             Detectron2 does. train_net.py gives `train.seed`.
-        aspect_ratio_grouping: landscape and portrait images go to separate batches, which saves
+        aspect_ratio_grouping: Landscape and portrait images go to separate batches, which saves
             padding. Needs "width" and "height" in the dicts; without them nothing is grouped.
-        repeat_threshold: images with a class that fewer than this part of the images show come
+        repeat_threshold: Images with a class that fewer than this part of the images show come
             more often, sqrt(threshold / part) times for their rarest one (LVIS); 0: never.
 
     Raises:
-        UserError: the dataset is empty, or the batch can't be split evenly over the processes.
+        UserError: The dataset is empty, or the batch can't be split evenly over the processes.
     """
     seed = comm.shared_random_seed() if seed is None else seed
     world_size = comm.get_world_size()
@@ -84,12 +84,14 @@ class ResumableBatchSampler(Sampler[list[Draw]]):
     """Group an endless stream of indices into batches of one aspect ratio.
 
     Args:
-        sampler: yields the indices of this rank.
-        batch_size: images in a batch of this rank.
-        groups: the group of every image; None puts all in one.
+        sampler: Yields the indices of this rank.
+        batch_size: Images in a batch of this rank.
+        groups: The group of every image; None puts all in one.
     """
 
-    def __init__(self, sampler: Sampler[int], batch_size: int, groups: list[int] | None = None):
+    def __init__(
+        self, sampler: Sampler[int], batch_size: int, groups: list[int] | None = None
+    ) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
         self.groups = groups
@@ -112,12 +114,14 @@ class SeededDataset(Dataset):
     """Map a dict to a sample under generators seeded for that one draw.
 
     Args:
-        dataset: the dicts.
-        mapper: see `build_train_loader`.
-        seed: every draw's own seed is derived from it and the draw's number over all processes.
+        dataset: The dicts.
+        mapper: See `build_train_loader`.
+        seed: Every draw's own seed is derived from it and the draw's number over all processes.
     """
 
-    def __init__(self, dataset: Dataset, mapper: Callable[[dict], dict | None], seed: int):
+    def __init__(
+        self, dataset: DatasetFromList, mapper: Callable[[dict], dict | None], seed: int
+    ) -> None:
         self.dataset = dataset
         self.mapper = mapper
         self.seed = seed
@@ -138,7 +142,7 @@ class SeededDataset(Dataset):
 
 
 @contextmanager
-def _seeded(seed: int):
+def _seeded(seed: int) -> Iterator[None]:
     """Seed random, numpy and torch, and put their former states back afterwards."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)

@@ -16,7 +16,7 @@ class RunCheckpointer(DetectionCheckpointer):
         """Load the checkpoint that `last_checkpoint` names; return what is left of it.
 
         Raises:
-            UserError: it isn't there, can't be read, holds weights alone, or is of another model
+            UserError: It isn't there, can't be read, holds weights alone, or is of another model
                 or of other trained parameters.
         """
         path = self.get_checkpoint_file()

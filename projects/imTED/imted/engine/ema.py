@@ -14,8 +14,8 @@ class EMAHook(HookBase):
     """Average the weights after every step: ema = decay * ema + (1 - decay) * weights.
 
     Args:
-        model: the model itself, not its DDP wrapper, with the weights the average starts from.
-        decay: of the average, in [0, 1).
+        model: The model itself, not its DDP wrapper, with the weights the average starts from.
+        decay: Of the average, in [0, 1).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -13,12 +13,12 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
     """Take the gradient from parameters; call it before the optimizer and DDP are built.
 
     Args:
-        model: what to freeze parts of.
-        prefixes: names of modules or parameters, such as "backbone" or "backbone.net.pos_embed"
+        model: What to freeze parts of.
+        prefixes: Names of modules or parameters, such as "backbone" or "backbone.net.pos_embed"
             (`train.frozen`).
 
     Raises:
-        UserError: the model has no part of such a name, or nothing is left to train.
+        UserError: The model has no part of such a name, or nothing is left to train.
     """
     parameters = dict(model.named_parameters())
     for prefix in prefixes:
@@ -39,8 +39,8 @@ class FrozenEvalHook(HookBase):
     decide by their mode whether they compute losses.
 
     Args:
-        model: the model itself, not its DDP wrapper.
-        prefixes: as for :func:`freeze`.
+        model: The model itself, not its DDP wrapper.
+        prefixes: As for :func:`freeze`.
     """
 
     def __init__(self, model: nn.Module, prefixes: Sequence[str]) -> None:

@@ -139,7 +139,7 @@ def _load_weights(
         with.
 
     Raises:
-        UserError: the checkpoint isn't there for every process, or is of another model.
+        UserError: The checkpoint isn't there for every process, or is of another model.
     """
     found = comm.all_gather(resume and checkpointer.has_checkpoint())
     if len(set(found)) > 1:

@@ -19,13 +19,13 @@ class Trainer(SimpleTrainer):
     batches of B images equals one batch of 2B wherever a loss is a mean over images.
 
     Args:
-        model: takes a batch and returns a dict of losses; may be wrapped in DDP.
-        data_loader: an endless iterable of batches (`list[dict]`).
-        optimizer: steps once an iteration.
-        accumulation_steps: micro-batches an iteration.
-        amp_dtype: the dtype of autocast; None for full precision. float16 scales the loss.
-        max_norm: clips the norm of all gradients together; None leaves them as they are.
-        norm_type: p of the clipped norm.
+        model: Takes a batch and returns a dict of losses; may be wrapped in DDP.
+        data_loader: An endless iterable of batches (`list[dict]`).
+        optimizer: Steps once an iteration.
+        accumulation_steps: Micro-batches an iteration.
+        amp_dtype: The dtype of autocast; None for full precision. float16 scales the loss.
+        max_norm: Clips the norm of all gradients together; None leaves them as they are.
+        norm_type: P of the clipped norm.
     """
 
     def __init__(

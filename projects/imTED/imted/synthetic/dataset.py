@@ -59,7 +59,7 @@ def write_split(
     over the output of the same options gives the same files.
 
     Raises:
-        UserError: a value is out of range, or the folder was written with other options.
+        UserError: A value is out of range, or the folder was written with other options.
     """
     check_split(output, split, num_images, seed, options)
     if workers < 1:
@@ -69,7 +69,7 @@ def write_split(
     annotations.unlink(missing_ok=True)
 
     write = partial(_write_image, folder=output / split, seed=seed, options=options)
-    records = []
+    records: list[dict[str, Any]] = []
     for image_id, objects in enumerate(_map(write, range(1, num_images + 1), workers), 1):
         for record in objects:
             records.append({"id": len(records) + 1, "image_id": image_id, **record})

@@ -28,18 +28,18 @@ class ShapesOptions:
     """Say what scenes look like.
 
     Attributes:
-        image_size: side of the square image, pixels; a multiple of 16, at least 64.
-        max_objects: most separate objects in an image; the number is uniform from 1.
-        empty_fraction: part of the images that hold no object.
-        crowd_fraction: part of the images that get a cluster of tiny shapes of one class.
-        cut_fraction: part of the images where a thin bar lies across an object.
-        min_object: size of the smallest separate object as a fraction of the image's side, but
+        image_size: Side of the square image, pixels; a multiple of 16, at least 64.
+        max_objects: Most separate objects in an image; the number is uniform from 1.
+        empty_fraction: Part of the images that hold no object.
+        crowd_fraction: Part of the images that get a cluster of tiny shapes of one class.
+        cut_fraction: Part of the images where a thin bar lies across an object.
+        min_object: Size of the smallest separate object as a fraction of the image's side, but
             never under 12 pixels; sizes are log-uniform up to 0.68 of the side.
-        class_colours: give each class a hue of its own. Otherwise shape alone tells them apart,
+        class_colours: Give each class a hue of its own. Otherwise shape alone tells them apart,
             which takes a detector far longer to learn.
 
     Raises:
-        UserError: a value is out of range.
+        UserError: A value is out of range.
     """
 
     image_size: int = 192
@@ -69,11 +69,11 @@ class Instance:
     """One annotated object, or one crowd of tiny shapes.
 
     Attributes:
-        category: index into ``CLASS_NAMES``.
-        full: the shape inside the image, as if nothing covered it.
-        visible: the part of ``full`` that no nearer instance covers.
-        pieces: the shapes that are painted, back to front; more than one only in a crowd.
-        crowd: whether this is a crowd.
+        category: Index into ``CLASS_NAMES``.
+        full: The shape inside the image, as if nothing covered it.
+        visible: The part of ``full`` that no nearer instance covers.
+        pieces: The shapes that are painted, back to front; more than one only in a crowd.
+        crowd: Whether this is a crowd.
     """
 
     category: int
@@ -151,9 +151,12 @@ def _draw_mask(
     """Rasterise a shape; None if more than ``MAX_OUTSIDE_FRACTION`` is outside the image.
 
     Args:
+        rng: Draws what the class leaves open.
+        category: Number of the class.
         centre: x and y, pixels.
-        extent: width and height before rotation, pixels.
-        angle: radians.
+        extent: Width and height before rotation, pixels.
+        angle: Radians.
+        side: Of the square image, pixels.
     """
     cos, sin = math.cos(angle), math.sin(angle)
     rotation = np.array([(cos, sin), (-sin, cos)])
@@ -186,9 +189,9 @@ def _lay_out(rng: np.random.Generator, options: ShapesOptions) -> list[Instance]
         for instance in _bar_across_object(rng, occupied):
             add(instance)
     while wanted > len(placed):
-        instance = _place_object(rng, occupied, placed, options.min_object)
-        add(instance)
-        wanted -= instance is None
+        single = _place_object(rng, occupied, placed, options.min_object)
+        add(single)
+        wanted -= single is None
     if has_crowd:
         add(_place_crowd(rng, occupied))
     return placed
@@ -262,17 +265,18 @@ def _place_crowd(rng: np.random.Generator, occupied: np.ndarray) -> Instance | N
         grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1)
         offsets = (grid.reshape(-1, 2) - (columns / 2 - 0.5, rows / 2 - 0.5)) * size
         centre = rng.uniform(0.2, 0.8, 2) * side
-        pieces = []
+        pieces: list[np.ndarray | None] = []
         for jitter in rng.uniform(-0.12, 0.12, offsets.shape) * size:
             extent = size * rng.uniform(0.85, 1.1, 2)
             spot, angle = centre + offsets[len(pieces)] + jitter, rng.uniform(0.0, 2.0 * math.pi)
             pieces.append(_draw_mask(rng, category, spot, tuple(extent), angle, side))
-        if any(piece is None for piece in pieces):
+        found = tuple(piece for piece in pieces if piece is not None)
+        if len(found) < len(pieces):
             continue
-        full = np.logical_or.reduce(pieces)
+        full = np.logical_or.reduce(found)
         visible = full & ~occupied
         if np.count_nonzero(visible) >= MIN_CROWD_VISIBLE_FRACTION * np.count_nonzero(full):
-            return Instance(category, full, visible, tuple(pieces), crowd=True)
+            return Instance(category, full, visible, found, crowd=True)
     return None
 
 

@@ -20,7 +20,11 @@ def smooth_noise(
     """Draw low-frequency noise in [0, 1], float32, (height, width, channels).
 
     Args:
-        cells: number of independent values along each side; fewer is smoother.
+        rng: Draws the values.
+        height: Pixels.
+        width: Pixels.
+        cells: Number of independent values along each side; fewer is smoother.
+        channels: Number of independent fields.
     """
     coarse = rng.random((cells, cells, channels), dtype=np.float32)
     fine = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -31,7 +35,10 @@ def pattern(rng: np.random.Generator, height: int, width: int, kind: str) -> np.
     """Draw a scalar field in [0, 1], float32, (height, width), at a random angle and period.
 
     Args:
-        kind: one of ``FILL_KINDS`` or ``BACKGROUND_KINDS``.
+        rng: Draws angle and period.
+        height: Pixels.
+        width: Pixels.
+        kind: One of ``FILL_KINDS`` or ``BACKGROUND_KINDS``.
     """
     if kind == "solid":
         return np.zeros((height, width), np.float32)
@@ -64,8 +71,11 @@ def fill(
     """Draw a two-colour texture whose colours both stand out, uint8, (height, width, 3).
 
     Args:
-        behind: mean colour of what the texture will cover, (3,).
-        hue: hue of both colours in [0, 1), whatever is behind; None for any colours.
+        rng: Draws kind and colours.
+        height: Pixels.
+        width: Pixels.
+        behind: Mean colour of what the texture will cover, (3,).
+        hue: Hue of both colours in [0, 1), whatever is behind; None for any colours.
     """
     if hue is None:
         first, second = (contrasting_colour(rng, behind) for _ in range(2))

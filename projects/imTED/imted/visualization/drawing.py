@@ -27,9 +27,9 @@ class Objects:
 
     Attributes:
         boxes: XYXY in pixels.
-        classes: contiguous class numbers.
-        labels: texts.
-        masks: polygons, COCO RLE or bitmap (H, W); None for an object without.
+        classes: Contiguous class numbers.
+        labels: Texts.
+        masks: Polygons, COCO RLE or bitmap (H, W); None for an object without.
     """
 
     boxes: list[Sequence[float]] = field(default_factory=list)
@@ -51,9 +51,9 @@ def draw_annotations(
     """Draw the annotations of one image.
 
     Args:
-        record: the image in Detectron2's dataset format, read from its "file_name".
-        metadata: with `thing_classes`.
-        long_side: pixels that a small image's longer side is enlarged to.
+        record: The image in Detectron2's dataset format, read from its "file_name".
+        metadata: With `thing_classes`.
+        long_side: Pixels that a small image's longer side is enlarged to.
 
     Returns:
         RGB picture (H', W', 3), uint8; enlarged if the image is small.
@@ -78,17 +78,17 @@ def draw_predictions(
     """Draw the truth of one image and, to its right, the predictions.
 
     Args:
-        record: the image in Detectron2's dataset format.
+        record: The image in Detectron2's dataset format.
         predictions: COCO results of this image, with the json's category ids.
-        metadata: with `thing_classes` and `thing_dataset_id_to_contiguous_id`.
-        score: predictions below it are not drawn.
-        long_side: pixels that a small image's longer side is enlarged to.
+        metadata: With `thing_classes` and `thing_dataset_id_to_contiguous_id`.
+        score: Predictions below it are not drawn.
+        long_side: Pixels that a small image's longer side is enlarged to.
 
     Returns:
         RGB picture (H', 2 W' + gap, 3), uint8.
 
     Raises:
-        UserError: a prediction has a category that the data set does not have.
+        UserError: A prediction has a category that the data set does not have.
     """
     class_of = metadata.thing_dataset_id_to_contiguous_id
     objects = Objects()
@@ -117,9 +117,9 @@ def draw_training_sample(
     """Draw an image as the model sees it in training, after augmentation.
 
     Args:
-        sample: what the training loader's mapper returns: "image" (3, H, W), "instances".
+        sample: What the training loader's mapper returns: "image" (3, H, W), "instances".
         image_format: "RGB" or "BGR", the mapper's.
-        metadata: with `thing_classes`.
+        metadata: With `thing_classes`.
 
     Returns:
         RGB picture (H', W', 3), uint8.
@@ -142,7 +142,7 @@ def load_predictions(path: str) -> dict[int, list[dict[str, Any]]]:
     """Read a `coco_instances_results.json` and return its results by image id.
 
     Raises:
-        UserError: the file is missing or holds something else.
+        UserError: The file is missing or holds something else.
     """
     if not PathManager.isfile(path):
         raise UserError(f"{path}: there is no such predictions file.")

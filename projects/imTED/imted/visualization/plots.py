@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure  # without pyplot: no display, no global state
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 DPI = 100
@@ -25,14 +27,14 @@ def save_sheet(
 
     Args:
         rows: RGB pictures (H, W, 3), uint8, of about one shape; the last row may be shorter.
-        path: of the PNG.
-        title: above all; may have several lines.
-        row_names: at the left of the rows.
+        path: Of the PNG.
+        title: Above all; may have several lines.
+        row_names: At the left of the rows.
     """
     width = SHEET_WIDTH / len(rows[0])
     height = max(width * picture.shape[0] / picture.shape[1] for row in rows for picture in row)
-    figure = Figure((SHEET_WIDTH, height * len(rows) + 0.6), dpi=DPI, layout="compressed")
-    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0, hspace=0)
+    layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.04, wspace=0, hspace=0, compress=True)
+    figure = Figure((SHEET_WIDTH, height * len(rows) + 0.6), dpi=DPI, layout=layout)
     figure.suptitle(title, fontsize=11)
     grid = figure.subplots(len(rows), len(rows[0]), squeeze=False)
     for axes in grid.flat:
@@ -54,10 +56,10 @@ def save_losses(history: Sequence[Mapping[str, float]], path: str) -> None:
     """Write a panel per loss, as logged and smoothed, and the learning rate below.
 
     Args:
-        history: what was logged, each entry with "iteration"; those of training have "lr" and
+        history: What was logged, each entry with "iteration"; those of training have "lr" and
             losses, "total_loss" and "loss_…". Of several entries for one iteration, as a resumed
             run leaves them, the last counts.
-        path: of the PNG.
+        path: Of the PNG.
     """
     history = [entry for entry in history if "lr" in entry]  # the others are evaluations
     by_iteration = {entry["iteration"]: entry for entry in history}
@@ -92,8 +94,8 @@ def save_modulator(scale: np.ndarray, path: str) -> None:
     """Write the modulator's learned scale, a bar per channel in order of size, and its histogram.
 
     Args:
-        scale: a value per encoder channel, (D,).
-        path: of the PNG.
+        scale: A value per encoder channel, (D,).
+        path: Of the PNG.
     """
     figure = Figure((11, 4.5), dpi=DPI, layout="constrained")
     figure.suptitle(
@@ -128,7 +130,7 @@ def _running_median(values: Sequence[float]) -> list[float]:
     return medians
 
 
-def _tidy(axes) -> None:
+def _tidy(axes: Axes) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

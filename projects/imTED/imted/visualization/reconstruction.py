@@ -20,11 +20,11 @@ def load_mae(model: DictConfig, path: str) -> MaskedAutoencoder:
     """Build the masked autoencoder that a detector came from, and load its weights.
 
     Args:
-        model: the detector's config, which has the encoder's and the decoder's sizes.
-        path: a MAE checkpoint with encoder and decoder.
+        model: The detector's config, which has the encoder's and the decoder's sizes.
+        path: A MAE checkpoint with encoder and decoder.
 
     Raises:
-        UserError: there is no such checkpoint, or it is not of the detector's sizes.
+        UserError: There is no such checkpoint, or it is not of the detector's sizes.
     """
     encoder = instantiate(model.backbone.net)
     if not path or not isinstance(encoder, MAEEncoder):
@@ -51,9 +51,9 @@ def reconstruct(
     """Hide patches of images at random and let the autoencoder predict them.
 
     Args:
-        mae: the model.
+        mae: The model.
         images: RGB images (N, 3, H, W), uint8, both sides multiples of the patch size.
-        seed: of the patches' choice.
+        seed: Of the patches' choice.
 
     Returns:
         The images with their hidden patches grey, and with these as the model predicts them;
@@ -78,8 +78,8 @@ def denormalize_patches(normalised: torch.Tensor, patches: torch.Tensor) -> torc
     """Undo :func:`imted.modeling.masked_autoencoder.normalize_patches`.
 
     Args:
-        normalised: patches (N, L, p * p * 3) of mean 0 and variance 1.
-        patches: the patches whose own mean and variance these are to get, of the same shape.
+        normalised: Patches (N, L, p * p * 3) of mean 0 and variance 1.
+        patches: The patches whose own mean and variance these are to get, of the same shape.
 
     Returns:
         Patches (N, L, p * p * 3).

@@ -24,14 +24,14 @@ def base_part(
     """Return what is known of the base classes: their categories, annotations and images.
 
     Args:
-        content: a COCO-format data set.
-        novel: names of the novel classes; all others are base classes.
-        source: the file of `content`, for its name.
-        all_images: keep the images without a base object too, as an evaluation must: what is
+        content: A COCO-format data set.
+        novel: Names of the novel classes; all others are base classes.
+        source: The file of `content`, for its name.
+        all_images: Keep the images without a base object too, as an evaluation must: what is
             found in them is wrong.
 
     Raises:
-        UserError: a novel class isn't among the categories, or no class is left.
+        UserError: A novel class isn't among the categories, or no class is left.
     """
     names = [category["name"] for category in content["categories"]]
     absent = [name for name in novel if name not in names]
@@ -65,13 +65,13 @@ def choose_shots(content: dict[str, Any], shots: int, seed: int, source: str) ->
     instances. Whatever else an image shows is not annotated.
 
     Args:
-        content: a COCO-format data set.
+        content: A COCO-format data set.
         shots: K.
-        seed: of the choice.
-        source: the file of `content`, for its name.
+        seed: Of the choice.
+        source: The file of `content`, for its name.
 
     Raises:
-        UserError: a class has fewer than K instances, or K is less than 1.
+        UserError: A class has fewer than K instances, or K is less than 1.
     """
     if shots < 1:
         raise UserError(f"The number of shots is {shots}; give a positive number.")
@@ -82,7 +82,8 @@ def choose_shots(content: dict[str, Any], shots: int, seed: int, source: str) ->
     chosen = []
     for category in sorted(content["categories"], key=lambda category: category["id"]):
         by_image = instances[category["id"]]
-        whole, rest = [], []
+        whole: list[dict] = []
+        rest: list[dict] = []
         for image_id in seeded_order(by_image, seed, category["id"]):
             found = by_image[image_id]
             (whole if len(whole) + len(found) <= shots else rest).extend(found)
@@ -102,12 +103,12 @@ def read_fsdet_shots(
 
     Args:
         folder: `cocosplit` itself; seed 0 lies in it, the others in `seed1` to `seed9`.
-        content: its `datasplit/trainvalno5k.json`, for categories and images.
+        content: Its `datasplit/trainvalno5k.json`, for categories and images.
         shots: K.
         seed: 0 to 9.
 
     Raises:
-        UserError: a file is missing or hasn't exactly K instances of its class.
+        UserError: A file is missing or hasn't exactly K instances of its class.
     """
     place = folder / f"seed{seed}" if seed else folder
     chosen = []
@@ -125,7 +126,7 @@ def read_fsdet_shots(
 
 
 def _has_area(entry: dict) -> bool:
-    box = entry.get("bbox")
+    box: Any = entry.get("bbox")
     return is_box(box) and min(box[2:]) > 0
 
 

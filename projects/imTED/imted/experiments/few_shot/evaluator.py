@@ -5,6 +5,7 @@ import copy
 import io
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from detectron2.evaluation import COCOEvaluator
@@ -27,8 +28,9 @@ class FewShotEvaluator(COCOEvaluator):
     `params.catIds` limited to the group gives; here they come from the one evaluation of all.
     """
 
-    def __init__(self, dataset_name: str, novel_classes: Sequence[str], **kwargs):
-        """
+    def __init__(self, dataset_name: str, novel_classes: Sequence[str], **kwargs: Any) -> None:
+        """Keep the classes.
+
         Args:
             dataset_name: The name under which the data set is registered.
             novel_classes: Names of the novel classes; all others are base classes.
@@ -54,7 +56,7 @@ class FewShotEvaluator(COCOEvaluator):
         self, coco_eval: COCOeval | None, iou_type: str, class_names: list[str] | None = None
     ) -> dict[str, float]:
         results = super()._derive_coco_results(coco_eval, iou_type, class_names)
-        groups = {}
+        groups: dict[str, float] = {}
         for letter, category_ids in self._groups.items():
             values = group_metrics(coco_eval, category_ids)
             groups |= {f"{letter}{metric}": value for metric, value in values.items()}

@@ -13,13 +13,13 @@ def choose_images(
     """Choose a percentage of the images; those of one seed contain one another.
 
     Args:
-        content: a COCO-format data set.
-        percent: of the images, more than 0 and at most 100; the number is rounded, and at least 1.
-        seed: of the choice.
-        source: the file of `content`, for its name.
+        content: A COCO-format data set.
+        percent: Of the images, more than 0 and at most 100; the number is rounded, and at least 1.
+        seed: Of the choice.
+        source: The file of `content`, for its name.
 
     Raises:
-        UserError: the percentage is out of range, or there are no images.
+        UserError: The percentage is out of range, or there are no images.
     """
     if not 0 < percent <= 100:
         raise UserError(f"The percentage is {percent:g}; give more than 0 and at most 100.")

@@ -41,15 +41,16 @@ class OcclusionBinsEvaluator(PredictionsEvaluator):
         edges: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
         max_detections: int = 100,
     ) -> None:
-        """
+        """Keep the settings.
+
         Args:
-            dataset_name: of a data set with a COCO json, in Detectron2's catalogs.
-            edges: the bins' upper ends, ascending, 1 the last; each belongs to its bin. The
+            dataset_name: Of a data set with a COCO json, in Detectron2's catalogs.
+            edges: The bins' upper ends, ascending, 1 the last; each belongs to its bin. The
                 first is 0 here: objects that are not hidden at all have a bin of their own.
-            max_detections: of each image, by score.
+            max_detections: Of each image, by score.
 
         Raises:
-            UserError: the edges don't ascend to 1, or an object has neither a ratio nor a mask.
+            UserError: The edges don't ascend to 1, or an object has neither a ratio nor a mask.
         """
         edges = list(edges)
         if edges[-1:] != [1] or edges != sorted(set(edges)) or edges[0] < 0:
@@ -75,7 +76,8 @@ class OcclusionBinsEvaluator(PredictionsEvaluator):
         # NaN is outside of no range: detections that fit nothing are wrong in every bin.
         found = self._coco({**result, "area": math.nan, "iscrowd": 0} for result in results)
         counts = self._counts(truth)
-        metrics, rows = {}, []
+        metrics: dict[str, dict[str, float]] = {}
+        rows = []
         for task in ("bbox", "segm") if self.has_masks else ("bbox",):
             precision, recall = self._evaluate(truth, found, task)
             values = metrics[f"{task}_by_occlusion"] = {}

@@ -44,11 +44,11 @@ class OccludedObject:
     """An object that a detector should find although a part of it is hidden.
 
     Attributes:
-        file_name: its image, as the COCO json of the data set calls it.
-        category: name of its class.
-        annotation_id: its id in that json.
-        segmentation: visible mask, COCO's RLE with "counts" as text.
-        occlusion_ratio: hidden part of it, 0 to 1; None where the list's authors give none.
+        file_name: Its image, as the COCO json of the data set calls it.
+        category: Name of its class.
+        annotation_id: Its id in that json.
+        segmentation: Visible mask, COCO's RLE with "counts" as text.
+        occlusion_ratio: Hidden part of it, 0 to 1; None where the list's authors give none.
     """
 
     file_name: str
@@ -68,7 +68,7 @@ def estimate_occlusion(masks: Sequence[np.ndarray]) -> list[float]:
     where something merely lies in its bay, in front of it or not.
 
     Args:
-        masks: of the objects of one image, uint8 (H, W), 1 where visible.
+        masks: Of the objects of one image, uint8 (H, W), 1 where visible.
 
     Returns:
         Ratios, 0 to 1; those below `LEAST_ESTIMATE` are 0.
@@ -96,14 +96,14 @@ def add_ratios(content: dict[str, Any], name: str) -> tuple[dict[str, Any], int]
     """Give every object an `occlusion_ratio`, an estimated one where the json has none.
 
     Args:
-        content: a COCO json with masks.
-        name: the json's, for messages.
+        content: A COCO json with masks.
+        name: The json's, for messages.
 
     Returns:
         The json with the ratios (crowds have none), and how many of them are estimates.
 
     Raises:
-        UserError: an object without a ratio has no mask, or a ratio is no number from 0 to 1.
+        UserError: An object without a ratio has no mask, or a ratio is no number from 0 to 1.
     """
     coco = index_coco(content)
     estimates = {}
@@ -124,15 +124,15 @@ def derive_lists(content: dict[str, Any], name: str) -> dict[str, list[OccludedO
     """Choose the occluded and the separated objects of a COCO json by the rule of this module.
 
     Args:
-        content: a COCO json with masks; ratios that it lacks are estimated.
-        name: the json's, for messages.
+        content: A COCO json with masks; ratios that it lacks are estimated.
+        name: The json's, for messages.
 
     Raises:
-        UserError: as `add_ratios`.
+        UserError: As `add_ratios`.
     """
     content, _ = add_ratios(content, name)
     coco = index_coco(content)
-    lists = {key: [] for key in LISTS}
+    lists: dict[str, list[OccludedObject]] = {key: [] for key in LISTS}
     for annotation in content["annotations"]:
         if annotation.get("iscrowd") or not annotation["occlusion_ratio"] > 0:
             continue
@@ -165,9 +165,9 @@ def write_list(path: Path, objects: Sequence[OccludedObject], source: str) -> No
     """Write a list.
 
     Args:
-        path: of the json.
-        objects: the list.
-        source: what it was made from; the json's "source".
+        path: Of the json.
+        objects: The list.
+        source: What it was made from; the json's "source".
     """
     content = {"source": source, "objects": [asdict(item) for item in objects]}
     write_json(content, path)
@@ -177,7 +177,7 @@ def read_list(path: str) -> list[OccludedObject]:
     """Read what `write_list` wrote.
 
     Raises:
-        UserError: the file is missing or holds something else.
+        UserError: The file is missing or holds something else.
     """
     mend = "make it with datasets/prepare_occlusion.py"
     if not PathManager.isfile(path):

@@ -28,7 +28,7 @@ def read_published_list(path: str) -> list[OccludedObject]:
     left out: one list has it as XYWH, the other as XYXY, and the mask has it too.
 
     Raises:
-        UserError: the file is missing, would have to execute something, or is no such list.
+        UserError: The file is missing, would have to execute something, or is no such list.
     """
     if not PathManager.isfile(path):
         raise UserError(f"{path}: there is no such list; download it first.")
@@ -97,7 +97,7 @@ class _Array(list):
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, kind, fortran_order, data = state
-        values = np.frombuffer(data, kind.dtype).reshape(shape, order="FC"[not fortran_order])
+        values = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if fortran_order else "C")
         self[:] = values.tolist()
 
 
@@ -109,7 +109,7 @@ def _bytes(text: str, _: str) -> bytes:
     return text.encode("latin1")  # how pickles of protocol 2 hold bytes
 
 
-_STAND_INS = {
+_STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): _Type,
     ("numpy", "ndarray"): list,
     ("numpy.core.multiarray", "_reconstruct"): _Array,

@@ -15,16 +15,17 @@ class PredictionsEvaluator(DatasetEvaluator):
     """Collect predictions in the form of COCO's results, with the json's category ids.
 
     Attributes:
-        json_file: the annotations of the data set.
-        content: what is in it.
-        has_masks: whether the detector predicts masks.
+        json_file: The annotations of the data set.
+        content: What is in it.
+        has_masks: Whether the detector predicts masks.
     """
 
     def __init__(self, dataset_name: str, min_score: float = 0.0) -> None:
-        """
+        """Keep the settings.
+
         Args:
-            dataset_name: of a data set with a COCO json, in Detectron2's catalogs.
-            min_score: predictions below it are not kept.
+            dataset_name: Of a data set with a COCO json, in Detectron2's catalogs.
+            min_score: Predictions below it are not kept.
         """
         metadata = MetadataCatalog.get(dataset_name)
         self.json_file = metadata.json_file

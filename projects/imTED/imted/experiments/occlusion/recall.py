@@ -38,20 +38,21 @@ class OcclusionRecallEvaluator(PredictionsEvaluator):
         min_score: float = 0.3,
         skip_unknown_ratios: bool = False,
     ) -> None:
-        """
+        """Keep the settings.
+
         Args:
-            dataset_name: of a data set with a COCO json, in Detectron2's catalogs.
-            occluded: list written by datasets/prepare_occlusion.py; without one it is derived
+            dataset_name: Of a data set with a COCO json, in Detectron2's catalogs.
+            occluded: List written by datasets/prepare_occlusion.py; without one it is derived
                 from the masks of the data set.
-            separated: the same for the other list.
-            min_iou: from which on a detection fits.
-            min_score: of a detection.
-            skip_unknown_ratios: leave out objects whose occlusion ratio is unknown ("NAN" in the
+            separated: The same for the other list.
+            min_iou: From which on a detection fits.
+            min_score: Of a detection.
+            skip_unknown_ratios: Leave out objects whose occlusion ratio is unknown ("NAN" in the
                 published lists), as the authors' own script does. mmdetection counts them, and
                 so does this without the option.
 
         Raises:
-            UserError: a list is missing, or belongs to another data set.
+            UserError: A list is missing, or belongs to another data set.
         """
         super().__init__(dataset_name, min_score)
         paths = dict(zip(LISTS, (occluded, separated), strict=True))
@@ -81,10 +82,11 @@ class OcclusionRecallEvaluator(PredictionsEvaluator):
         """Return the recalls by list, in percent; NaN for an empty list."""
         detections = defaultdict(list)
         for result in sorted(results, key=lambda result: -result["score"]):
-            key = self._names[result["image_id"]], self._classes[result["category_id"]]
-            detections[key].append(result)
+            place = self._names[result["image_id"]], self._classes[result["category_id"]]
+            detections[place].append(result)
         kinds = ("mask", "box") if self.has_masks else ("box",)
-        recalls, rows = {}, []
+        recalls: dict[str, dict[str, float]] = {}
+        rows = []
         for key, objects in self._lists.items():
             recalls[key] = {}
             for kind in kinds:
@@ -114,11 +116,11 @@ class OcclusionRecallEvaluator(PredictionsEvaluator):
             if not detections[key]:
                 continue
             if kind == "mask":
-                candidates = [result["segmentation"] for result in detections[key]]
+                pair: tuple = ([result["segmentation"] for result in detections[key]], truth)
             else:
-                candidates = np.array([result["bbox"] for result in detections[key]])
-                truth = coco_mask.toBbox(truth)
-            fits = match(coco_mask.iou(candidates, truth, [0] * len(truth)), self._min_iou)
+                boxes = [result["bbox"] for result in detections[key]]
+                pair = np.array(boxes), coco_mask.toBbox(truth)
+            fits = match(coco_mask.iou(*pair, [0] * len(truth)), self._min_iou)
             found, once = found + fits[0].sum(), once + fits[1].sum()
         return int(found), int(once)
 
@@ -154,7 +156,7 @@ def match(ious: np.ndarray, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         ious: (detections, objects), detections by falling score.
-        min_iou: from which on the two fit.
+        min_iou: From which on the two fit.
 
     Returns:
         Two bool arrays, (objects,): whether any detection fits, and whether one does when each

@@ -62,7 +62,8 @@ def read_single_object(root: str, split: str, num_classes: int) -> list[dict[str
         )
     numbers = {name: number for number, name in enumerate(classes)}
     files = sorted(annotations.rglob("*.xml"))
-    records, without_area = [], 0
+    records: list[dict[str, Any]] = []
+    without_area = 0
     for file in files:
         size, objects = read_xml(file)
         if len(objects) != 1:
@@ -108,7 +109,9 @@ class SingleObjectMapper(DatasetMapper):
         sample = super().__call__(dataset_dict)
         return None if self.is_train and not len(sample["instances"]) else sample
 
-    def _transform_annotations(self, dataset_dict: dict, transforms: Any, image_shape: tuple):
+    def _transform_annotations(
+        self, dataset_dict: dict, transforms: Any, image_shape: tuple
+    ) -> None:
         if dataset_dict["annotated_size"] is not None:
             own = dataset_dict["width"], dataset_dict["height"]
             x, y = (new / old for new, old in zip(own, dataset_dict["annotated_size"], strict=True))
@@ -156,7 +159,7 @@ def read_xml(
             )
         (x1, x2), (y1, y2) = sorted(box[::2]), sorted(box[1::2])
         objects.append((name, [x1, y1, x2, y2]))
-    return (tuple(size) if size is not None and min(size) > 0 else None), objects
+    return ((size[0], size[1]) if size is not None and min(size) > 0 else None), objects
 
 
 def _numbers(element: ElementTree.Element, paths: Sequence[str]) -> list[float] | None:

@@ -28,7 +28,8 @@ class SingleObjectEvaluator(DatasetEvaluator):
     """
 
     def __init__(self, dataset: Sequence[dict]) -> None:
-        """
+        """Keep the settings.
+
         Args:
             dataset: The truth: dicts with "image_id", "annotated_size" (width, height; None for
                 the image's own) and one of "annotations" (x1, y1, x2, y2 in pixels of that size).

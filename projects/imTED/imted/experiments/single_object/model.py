@@ -30,7 +30,8 @@ class EncoderBoxHead(nn.Module):
     """:class:`DecoderBoxHead` without its decoder: the encoder's norm, the mean, a new norm."""
 
     def __init__(self, *, encoder_dim: int) -> None:
-        """
+        """Keep the settings.
+
         Args:
             encoder_dim: Channels of the encoder's map (D), and of the vector.
         """
@@ -56,6 +57,10 @@ class SingleObjectLocalizer(nn.Module):
     The three variants differ in the decoder alone.
     """
 
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+    box_head: EncoderBoxHead | DecoderBoxHead
+
     def __init__(
         self,
         *,
@@ -68,7 +73,8 @@ class SingleObjectLocalizer(nn.Module):
         l1_weight: float = 5.0,
         giou_weight: float = 2.0,
     ) -> None:
-        """
+        """Keep the settings.
+
         Args:
             encoder: Gives its last block's map under one name.
             decoder: Arguments of :class:`DecoderBoxHead` except `encoder_dim`; the variant
