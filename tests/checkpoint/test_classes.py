@@ -108,7 +108,7 @@ def test_a_mask_predictor_of_all_classes_stays(weights):
     assert len(extended[f"{BOXES}.bias"]) == 16
 
 
-def test_mistakes(weights):
+def test_errors(weights):
     with pytest.raises(UserError, match="'dog' is not among the 2 classes"):
         extend_classes(weights, BASE, ["cat", "ant"], "base.pth")
     with pytest.raises(UserError, match=r"base\.pth has 3 rows in .*cls_score.*of the 1 classes"):

@@ -115,7 +115,7 @@ def test_the_process_keeps_its_generators():
     assert (random.random(), np.random.rand(), torch.rand(1)) == expected
 
 
-def test_mistakes(monkeypatch):
+def test_errors(monkeypatch):
     with pytest.raises(UserError, match="rejects every image"):
         batches(1, mapper=lambda sample: None)
     with pytest.raises(UserError, match="no images"):

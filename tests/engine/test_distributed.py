@@ -112,7 +112,7 @@ def test_no_thread_of_the_process_group_is_left_at_exit(shell, toy_config, tmp_p
     assert "gloo" not in " ".join(threads)
 
 
-def test_mistake_in_started_processes_ends_with_one_line(shell, toy_config, tmp_path):
+def test_error_in_started_processes_ends_with_one_line(shell, toy_config, tmp_path):
     args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config)
     options = ("dataloader.train.total_batch_size=3", f"train.output_dir={tmp_path}")
     process = shell(*args, *options)

@@ -70,7 +70,7 @@ def test_without_freezing_all_of_it_trains(train_frozen):
         ("[net]", "leaves nothing to train"),
     ],
 )
-def test_mistakes(train_net, tmp_path, capsys, frozen, message):
+def test_errors(train_net, tmp_path, capsys, frozen, message):
     assert train_net(f"train.output_dir={tmp_path}", f"train.frozen={frozen}") == 1
     assert message in capsys.readouterr().err
 

@@ -73,7 +73,7 @@ def test_losses_of_a_resumed_run_are_the_same(train_net, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_mistake_found_in_training_shows_no_trace(train_net, tmp_path, capfd, workers):
+def test_error_found_in_training_shows_no_trace(train_net, tmp_path, capfd, workers):
     mapper = "dataloader.train.mapper.reject=true"
     number = f"dataloader.train.num_workers={workers}"
     assert train_net(f"train.output_dir={tmp_path}", mapper, number) == 1
@@ -82,7 +82,7 @@ def test_mistake_found_in_training_shows_no_trace(train_net, tmp_path, capfd, wo
     assert "Traceback" not in printed.err + printed.out
 
 
-def test_a_mistake_in_the_evaluation_shows_before_training(
+def test_an_error_in_the_evaluation_shows_before_training(
     train_net, tmp_path, capsys, monkeypatch
 ):
     def refuse(self):
@@ -144,19 +144,19 @@ def test_resuming_a_finished_run_evaluates_it(train_net, trained):
         assert results(trained) == expected
 
 
-def test_resuming_with_another_model_is_a_mistake(train_net, trained, capsys):
+def test_resuming_with_another_model_is_an_error(train_net, trained, capsys):
     args = ("--resume", f"train.output_dir={trained}", "train.max_iter=9")
     assert train_net(*args, "model.dim=9") == 1
     assert "of another model: net." in capsys.readouterr().err
 
 
-def test_resuming_with_other_frozen_parts_is_a_mistake(train_net, trained, capsys):
+def test_resuming_with_other_frozen_parts_is_an_error(train_net, trained, capsys):
     args = ("--resume", f"train.output_dir={trained}", "train.max_iter=9")
     assert train_net(*args, "train.frozen=[net.0]") == 1
     assert "trained other parameters" in capsys.readouterr().err
 
 
-def test_resuming_from_a_damaged_run_is_a_mistake(train_net, trained, tmp_path, capsys):
+def test_resuming_from_a_damaged_run_is_an_error(train_net, trained, tmp_path, capsys):
     best = (trained / "model_best.pth").read_bytes()  # weights alone
     torn = (trained / "model_0000002.pth").read_bytes()[:-99]
     for i, (content, message) in enumerate(
@@ -240,7 +240,7 @@ def test_bf16_trains_and_evaluates_on_a_cpu(train_net, trained, tmp_path):
         (["--num-machines", "2"], "--dist-url"),
     ],
 )
-def test_mistakes_end_with_one_line(train_net, tmp_path, capsys, args, message):
+def test_errors_end_with_one_line(train_net, tmp_path, capsys, args, message):
     flags = [a for a in args if "=" not in a]
     assert train_net(*flags, f"train.output_dir={tmp_path}", *[a for a in args if "=" in a]) == 1
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]

@@ -62,7 +62,7 @@ def predict(model, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, tor
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_what_each_rung_reads(small_detector, variant):
+def test_what_each_variant_reads(small_detector, variant):
     model = small_detector(variant).eval()
     heads = model.roi_heads
     reads, head = LADDER[variant]
@@ -78,11 +78,11 @@ def test_what_each_rung_reads(small_detector, variant):
         assert changed == any(name in reads for name in names), names
 
 
-def test_the_ladder_has_no_other_rung():
+def test_the_ladder_has_no_other_variant():
     assert set(VARIANTS) == set(LADDER)
 
 
-def test_unknown_rung(small_detector_config, small_detector):
+def test_unknown_variant(small_detector_config, small_detector):
     with pytest.raises(
         UserError, match=r"variant='integrale' is not one of 'baseline'.*'random_decoder'"
     ):
@@ -109,7 +109,7 @@ def test_imted_at_scale_zero_is_integral(small_detector, scale):
 
 @pytest.mark.parametrize("masks", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_rung_trains_and_infers(small_detector, variant, masks):
+def test_every_variant_trains_and_infers(small_detector, variant, masks):
     model = small_detector(variant, masks)
     losses = model(make_batch(masks))
     names = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"}

@@ -218,7 +218,7 @@ def test_images_of_somebody_else_are_kept(tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_command_line_reports_a_mistake_in_one_line(tmp_path, arguments, message):
+def test_command_line_reports_an_error_in_one_line(tmp_path, arguments, message):
     result = run_command(tmp_path / "out", *arguments)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1

@@ -52,7 +52,7 @@ def test_rows_follow_ascending_ids(extend, tmp_path, capsys):
         (dict(base="absent.json"), "there is no such annotation file"),
     ],
 )
-def test_mistakes_end_with_one_line(extend, tmp_path, capsys, files, message):
+def test_errors_end_with_one_line(extend, tmp_path, capsys, files, message):
     assert extend(**files) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error

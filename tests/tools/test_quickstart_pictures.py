@@ -152,7 +152,7 @@ def test_a_run_that_came_of_no_mae(tool, run, mae, capsys, kind):
     assert not (run / "pictures/reconstructions.png").exists()
 
 
-def test_a_rung_without_modulator_and_masks(tool, run, capsys):
+def test_a_variant_without_modulator_and_masks(tool, run, capsys):
     torch.save({"model": {"other": torch.zeros(1)}}, run / "model_final.pth")
     (run / "results.json").write_text('{"bbox": {"AP50": null}}')
     assert tool.main([str(run)]) == 0

@@ -72,7 +72,7 @@ def test_a_metric_that_no_run_has(summarize):
 
 
 @pytest.mark.parametrize("content", ["no json", "[1, 2]", '{"bbox": 3}', '{"a": {"b": "c"}}'])
-def test_mistakes_end_with_one_line(summarize, content):
+def test_errors_end_with_one_line(summarize, content):
     status, _, _, error = summarize({"a": content})
     assert status == 1
     assert "results.json is not a results.json of this project" in error and error.count("\n") == 1

@@ -199,7 +199,7 @@ def test_samples_after_augmentation(tool, data, capsys):
         (["--config-file", "configs/quickstart.py"], "--config-file"),
     ],
 )
-def test_mistakes(tool, data, change, words, capsys):
+def test_errors(tool, data, change, words, capsys):
     assert tool.main(["--source", "annotation", *truth_arguments(data), *change]) == 1
     assert words in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""A user's mistakes: the exception that stands for one, and how a command line ends with it."""
+"""A user's errors: the exception that stands for one, and how a command line ends with it."""
 
 import functools
 import sys
@@ -9,7 +9,7 @@ P = ParamSpec("P")
 
 
 class UserError(Exception):
-    """Say in one sentence what is wrong, in which file and field, and how to mend it.
+    """Say in one sentence what is wrong, in which file and field, and how to fix it.
 
     Command lines print the sentence and exit with status 1; they show no stack trace.
     """

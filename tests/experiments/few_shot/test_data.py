@@ -103,7 +103,7 @@ def test_an_image_gives_all_of_its_instances_unless_nothing_else_is_left():
     assert set(by_image[4]) == {((1, 3), (2, 1)), ((1, 3), (3, 1)), ((1, 2), (2, 1), (3, 1))}
 
 
-def test_too_few_instances_and_other_mistakes(content):
+def test_too_few_instances_and_other_errors(content):
     with pytest.raises(UserError, match="has 2 instances of 'ring' that aren't crowds; 3 shots"):
         choose_shots(make_content({1: {2: 2, 7: 3, 9: 3}}, crowds={1: 5}), 3, 0, "train.json")
     with pytest.raises(UserError, match="number of shots is 0"):

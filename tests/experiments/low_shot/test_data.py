@@ -45,7 +45,7 @@ def test_a_choice_does_not_depend_on_the_order_in_the_file(content):
 
 
 @pytest.mark.parametrize("percent", [0, -1, 101])
-def test_mistakes(content, percent):
+def test_errors(content, percent):
     with pytest.raises(UserError, match="percentage is"):
         choose_images(content, percent, 0, "train.json")
     with pytest.raises(UserError, match=r"train\.json has no images"):

@@ -133,7 +133,7 @@ def test_the_shapes_have_exact_lists(tmp_path):
         ("occlusion_ratio", "NAN", "a.json: annotation 1 has occlusion_ratio 'NAN'"),
     ],
 )
-def test_mistakes_in_the_json_are_named(field, value, message):
+def test_errors_in_the_json_are_named(field, value, message):
     content = make_content(CUT)
     content["annotations"][0][field] = value
     with pytest.raises(UserError, match=message):
@@ -205,7 +205,7 @@ def text_of(**changes) -> str:
         (text_of(image_id=7), "an annotation names 7, which is none of its images"),
     ],
 )
-def test_the_command_names_mistakes_in_one_line(prepare, tmp_path, capsys, content, message):
+def test_the_command_names_errors_in_one_line(prepare, tmp_path, capsys, content, message):
     source = tmp_path / "truth.json"
     if content is not None:
         source.write_text(content)

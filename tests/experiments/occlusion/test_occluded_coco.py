@@ -102,7 +102,7 @@ def test_a_pickle_that_executes_is_refused_and_not_executed(read, tmp_path, plac
         ([item(), item(rle={"size": [6, 8]})], "item 1 is not .file name"),
         ([item(rle=MASK.tolist())], "item 0 is not .file name"),
         ([item(ratio="much")], "item 0 is not .file name"),
-        ([item(category=3)], "item 0 lacks the name"),
+        ([item(category=3)], "item 0 is missing the name"),
         ([item(rle=coco_mask.encode(np.zeros((6, 8), np.uint8, order="F")))], "its mask is empty"),
         ([item(box=np.array([None, 1]))], "NumPy's type 'O8'"),
     ],

@@ -110,7 +110,7 @@ def test_boxes_of_another_size_are_brought_to_the_images(add, tmp_path):
         assert record["annotations"][0]["bbox"] == [10, 5, 40, 10]  # left as it was
 
 
-def test_other_mistakes_are_named(add, tmp_path):
+def test_other_errors_are_named(add, tmp_path):
     with pytest.raises(UserError, match=r"train does not exist.*dataloader.train.dataset.root"):
         read_single_object(str(tmp_path), "train", 1)
     add("train/n01/one", an_object())

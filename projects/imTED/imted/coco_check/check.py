@@ -1,4 +1,4 @@
-"""Check COCO-format train and val files before training: name every mistake, repair what can be."""
+"""Check COCO-format train and val files before training: name every problem, repair what can be."""
 
 import math
 import os
@@ -42,7 +42,7 @@ def check_dataset(
 
     Raises:
         UserError: If the file is no COCO json at all or the image root is missing. All other
-            mistakes are findings of the report.
+            problems are findings of the report.
     """
     content = read_coco(json_file)
     if not PathManager.isdir(image_root):

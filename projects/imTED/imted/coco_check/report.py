@@ -14,11 +14,11 @@ EXAMPLES = 5
 
 
 class Problem(NamedTuple):
-    """One kind of mistake: whether it stops training, what it is, and how it is mended."""
+    """One kind of problem: whether it stops training, what it is, and how it is fixed."""
 
     fatal: bool
     what: str
-    mend: str
+    fix: str
 
 
 PROBLEMS = {
@@ -155,7 +155,7 @@ class CheckedDataset:
             if problem.fatal == fatal and (items := self.findings.get(kind)):
                 named = ", ".join(items[:EXAMPLES])
                 more = f" and {len(items) - EXAMPLES} more" if len(items) > EXAMPLES else ""
-                lines.append(f"{problem.what} ({len(items)}): {named}{more}; {problem.mend}")
+                lines.append(f"{problem.what} ({len(items)}): {named}{more}; {problem.fix}")
         return lines
 
     def __str__(self) -> str:

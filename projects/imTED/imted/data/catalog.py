@@ -51,7 +51,7 @@ def dataset_dicts(
     try:
         dicts = get_detection_dataset_dicts(names, filter_empty=filter_empty)
     except FileNotFoundError as error:
-        raise UserError(_lacks(title, error.filename)) from None
+        raise UserError(_missing(title, error.filename)) from None
     except ModuleNotFoundError as error:
         raise UserError(
             f"{title} (dataloader) needs the package {error.name}, which isn't installed; "
@@ -61,11 +61,11 @@ def dataset_dicts(
         raise UserError(f"{title} (dataloader) has no image to use: {error}") from None
     for record in (dicts[0], dicts[-1]):  # all of them would take a minute
         if not PathManager.isfile(record["file_name"]):
-            raise UserError(_lacks(title, record["file_name"]))
+            raise UserError(_missing(title, record["file_name"]))
     return dicts
 
 
-def _lacks(title: str, path: str) -> str:
+def _missing(title: str, path: str) -> str:
     return (
         f"{title} (dataloader) needs {path}, which doesn't exist; unpack it there, or set the "
         "environment variable DETECTRON2_DATASETS to the folder of your data sets "

@@ -28,7 +28,7 @@ def read_coco(json_file: str, references: bool = False) -> dict[str, Any]:
         references: Require `REFERENCES` of every entry, for those who don't check the rest.
 
     Raises:
-        UserError: There is no such file, or it lacks one of COCO's lists or what is required.
+        UserError: There is no such file, or one of COCO's lists or a required field is missing.
     """
     if not PathManager.isfile(json_file):
         raise UserError(

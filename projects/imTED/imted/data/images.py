@@ -60,7 +60,7 @@ class PretrainMapper:
     """MAE's augmentation: a random resized crop and a horizontal flip, nothing else."""
 
     def __init__(self, image_size: int, min_scale: float = 0.2) -> None:
-        """Keep the settings.
+        """Make the transform.
 
         Args:
             image_size: Side of the crop after resizing, in pixels.

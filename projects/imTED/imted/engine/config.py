@@ -144,7 +144,7 @@ def _present(cfg: DictConfig, key: str, path: str) -> Any:
 
 
 def _keys(node: DictConfig) -> list[str]:
-    return [] if node._is_none() or node._is_missing() else [str(key) for key in node]
+    return [str(key) for key in node]
 
 
 def _get(node: DictConfig, part: str) -> Any:

@@ -34,11 +34,11 @@ def check_split(
         raise UserError(f"the number of {split} images is {num_images}; give a positive number.")
     if seed < 0:
         raise UserError(f"seed is {seed}; give a number that is not negative.")
-    mend = "give another --output or remove that one"
+    fix = "give another --output or remove that one"
     annotations, folder = output / f"{split}.json", output / split
     if annotations.exists():
         if _written_info(annotations) != _info(split, num_images, seed, options):
-            raise UserError(f"{annotations} was written with other options; {mend}.")
+            raise UserError(f"{annotations} was written with other options; {fix}.")
     elif folder.exists():
         # Images without a json are what an interrupted run leaves: they are written again.
         strangers = {path.name for path in folder.iterdir()} - {
@@ -46,7 +46,7 @@ def check_split(
         }
         if strangers:
             raise UserError(
-                f"{folder} holds {min(strangers)}, which these options don't write; {mend}."
+                f"{folder} holds {min(strangers)}, which these options don't write; {fix}."
             )
 
 

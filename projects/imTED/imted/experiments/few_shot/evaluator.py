@@ -29,7 +29,7 @@ class FewShotEvaluator(COCOEvaluator):
     """
 
     def __init__(self, dataset_name: str, novel_classes: Sequence[str], **kwargs: Any) -> None:
-        """Keep the classes.
+        """Tell base classes from novel ones.
 
         Args:
             dataset_name: The name under which the data set is registered.

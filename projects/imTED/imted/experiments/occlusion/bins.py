@@ -28,7 +28,8 @@ class OcclusionBinsEvaluator(PredictionsEvaluator):
     lower where there are fewer objects: compare detectors within a bin by AP, and bins of one
     detector by AR, which has no false positives in it.
 
-    Ratios that the json lacks are estimated from the masks (`imted.experiments.occlusion.data`).
+    Ratios that are missing from the json are estimated from the masks
+    (`imted.experiments.occlusion.data`).
 
     Results are `{"bbox_by_occlusion": {"AP_all", "AR_all", "AP_0", "AR_0", "AP_0..0.25", …},
     "segm_by_occlusion": …}`, the latter for detectors with masks. AP and AR are means over IoUs
@@ -41,7 +42,7 @@ class OcclusionBinsEvaluator(PredictionsEvaluator):
         edges: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
         max_detections: int = 100,
     ) -> None:
-        """Keep the settings.
+        """Read the truth with its ratios, and name the bins.
 
         Args:
             dataset_name: Of a data set with a COCO json, in Detectron2's catalogs.

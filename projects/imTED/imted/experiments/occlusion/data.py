@@ -124,7 +124,7 @@ def derive_lists(content: dict[str, Any], name: str) -> dict[str, list[OccludedO
     """Choose the occluded and the separated objects of a COCO json by the rule of this module.
 
     Args:
-        content: A COCO json with masks; ratios that it lacks are estimated.
+        content: A COCO json with masks; missing ratios are estimated.
         name: The json's, for messages.
 
     Raises:
@@ -179,14 +179,14 @@ def read_list(path: str) -> list[OccludedObject]:
     Raises:
         UserError: The file is missing or holds something else.
     """
-    mend = "make it with datasets/prepare_occlusion.py"
+    fix = "make it with datasets/prepare_occlusion.py"
     if not PathManager.isfile(path):
-        raise UserError(f"{path}: there is no such list of occluded objects; {mend}.")
+        raise UserError(f"{path}: there is no such list of occluded objects; {fix}.")
     try:
         with PathManager.open(path) as file:
             return [OccludedObject(**item) for item in json.load(file)["objects"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no list of occluded objects ({error!r}); {mend}.") from error
+        raise UserError(f"{path} is no list of occluded objects ({error!r}); {fix}.") from error
 
 
 def _known_ratio(annotation: dict[str, Any], name: str) -> float | None:

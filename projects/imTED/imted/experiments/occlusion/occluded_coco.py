@@ -58,7 +58,7 @@ def _object(item: Any, name: str) -> OccludedObject:
             f"{name} is not [file name, class, annotation id, box, RLE, ratio] ({error!r})."
         ) from error
     if not isinstance(file_name, str) or not isinstance(category, str) or not area:
-        raise UserError(f"{name} lacks the name of its image or class, or its mask is empty.")
+        raise UserError(f"{name} is missing the name of its image or class, or its mask is empty.")
     return OccludedObject(
         file_name, category, annotation_id, segmentation, None if math.isnan(ratio) else ratio
     )

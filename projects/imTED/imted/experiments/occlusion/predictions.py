@@ -21,7 +21,7 @@ class PredictionsEvaluator(DatasetEvaluator):
     """
 
     def __init__(self, dataset_name: str, min_score: float = 0.0) -> None:
-        """Keep the settings.
+        """Read the truth.
 
         Args:
             dataset_name: Of a data set with a COCO json, in Detectron2's catalogs.

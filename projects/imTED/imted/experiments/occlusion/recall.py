@@ -38,7 +38,7 @@ class OcclusionRecallEvaluator(PredictionsEvaluator):
         min_score: float = 0.3,
         skip_unknown_ratios: bool = False,
     ) -> None:
-        """Keep the settings.
+        """Read the lists, or derive them.
 
         Args:
             dataset_name: Of a data set with a COCO json, in Detectron2's catalogs.

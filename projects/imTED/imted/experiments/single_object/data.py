@@ -139,7 +139,7 @@ def read_xml(
         pixels, with x1 <= x2 and y1 <= y2 (some boxes of ImageNet have them exchanged).
 
     Raises:
-        UserError: The XML is broken, or an object lacks its name or a box.
+        UserError: The XML is broken, or an object is missing its name or a box.
     """
     try:
         root = ElementTree.parse(file).getroot()

@@ -28,7 +28,7 @@ class SingleObjectEvaluator(DatasetEvaluator):
     """
 
     def __init__(self, dataset: Sequence[dict]) -> None:
-        """Keep the settings.
+        """Keep the truth.
 
         Args:
             dataset: The truth: dicts with "image_id", "annotated_size" (width, height; None for

@@ -30,7 +30,7 @@ class EncoderBoxHead(nn.Module):
     """:class:`DecoderBoxHead` without its decoder: the encoder's norm, the mean, a new norm."""
 
     def __init__(self, *, encoder_dim: int) -> None:
-        """Keep the settings.
+        """Make the two norms.
 
         Args:
             encoder_dim: Channels of the encoder's map (D), and of the vector.
@@ -73,7 +73,7 @@ class SingleObjectLocalizer(nn.Module):
         l1_weight: float = 5.0,
         giou_weight: float = 2.0,
     ) -> None:
-        """Keep the settings.
+        """Build the variant's head and the two layers that predict.
 
         Args:
             encoder: Gives its last block's map under one name.
