@@ -15,12 +15,12 @@ def fail(error):
         (OSError("disk full"), "disk full."),
     ],
 )
-def test_a_mistake_is_one_line_and_status_1(error, line, capsys):
+def test_an_error_is_one_line_and_status_1(error, line, capsys):
     assert exit_status(fail)(error) == 1
     assert capsys.readouterr() == ("", f"error: {line}\n")
 
 
-def test_a_fault_of_the_code_keeps_its_trace():
+def test_a_bug_keeps_its_trace():
     with pytest.raises(KeyError):
         exit_status(fail)(KeyError("x"))
 

@@ -1,14 +1,18 @@
 """Rules of the repository that a machine can check."""
 
-import ast
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import imted
 
 try:
     import tomllib
@@ -16,12 +20,13 @@ except ImportError:  # Python 3.10; pytest brings it there
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "projects/imTED/imted"
 
 # Private paths and registry hosts; the brackets keep this file from matching itself.
 FORBIDDEN = re.compile(
     r"(?<![\w.])/(?:[h]ome|[w]ork|[r]oot|[U]sers)/|[p]ythonhosted|pypi\.org|pkg\.dev|[i]ndex-url"
 )
+# Words that have given way to others: variant, fix.
+WORDS = re.compile(r"\b(?:rungs?|mend(?:s|ed|ing)?)\b", re.IGNORECASE)
 
 
 def project_files() -> list[Path]:
@@ -36,6 +41,14 @@ def project_files() -> list[Path]:
     ]
 
 
+def read_project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def read_yaml(name: str) -> dict:
+    return yaml.safe_load((ROOT / name).read_text())
+
+
 def test_no_file_names_a_private_path_or_a_registry_host():
     found = []
     for path in project_files():
@@ -48,16 +61,21 @@ def test_no_file_names_a_private_path_or_a_registry_host():
     assert not found, "\n".join(found)
 
 
-def test_readme_names_the_two_commands():
-    readme = (ROOT / "README.md").read_text()
-    assert "make demo" in readme
-    assert "make test" in readme
+def test_words():
+    own = {ROOT / "tests" / name for name in ("test_project.py", "test_pages.py")}
+    found = []
+    for path in project_files():
+        if path.suffix in (".py", ".md") and path not in own:
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                if word := WORDS.search(line):
+                    found.append(f"{path.relative_to(ROOT)}:{number}: {word[0]}")
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize("target", ["demo", "pretrain-demo", "test", "lint"])
-def test_make_target(target):
-    result = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+def test_make_has_its_targets():
+    command = ["make", "-n", "demo", "pretrain-demo", "test", "lint"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
@@ -65,31 +83,66 @@ def test_pinned_requirements_satisfy_the_ranges():
     lines = (ROOT / "requirements/lock.txt").read_text().splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
     pinned = {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in pins}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = read_project()
     ranges = project["dependencies"] + project["optional-dependencies"]["dev"]
     for wanted in map(Requirement, ranges):
         assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), str(wanted)
 
 
-@pytest.mark.parametrize(
-    ("part", "others"),
-    [
-        ("modeling", {"data", "evaluation", "engine", "checkpoint"}),
-        ("data", {"modeling"}),
-        ("evaluation", {"modeling"}),
-    ],
-)
-def test_layers_of_the_package(part, others):
-    for path in (PACKAGE / part).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                modules = [name.name for name in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level <= 1, f"{path.name}: a relative import leaves {part}"
-                modules = [f"{node.module}.{name.name}" for name in node.names]
-            else:
-                continue
-            for module in modules:
-                package, _, rest = module.partition(".")
-                reached = package == "imted" and rest.split(".")[0] in others
-                assert not reached, f"{path.name} imports {module}"
+@pytest.mark.slow
+def test_imports_between_packages():
+    command = Path(sys.executable).parent / "lint-imports"
+    if not command.exists():
+        pytest.skip("import-linter is not installed")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "projects/imTED")}
+    result = subprocess.run(
+        [command, "--no-cache"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_workflow_runs_lint_and_test():
+    workflow = read_yaml(".github/workflows/ci.yml")
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    assert job["timeout-minutes"] <= 60
+    versions = job["strategy"]["matrix"]["python"]
+    supported = re.search(r"\((3), (\d+)\) <= .* <= \(3, (\d+)\)", (ROOT / "Makefile").read_text())
+    assert versions == [f"3.{n}" for n in range(int(supported[2]), int(supported[3]) + 1)]
+    (command,) = [step["run"] for step in job["steps"] if "run" in step]
+    python = "PYTHON=python${{ matrix.python }}"
+    assert command.startswith("make ") and python in command
+    assert command.removeprefix("make ").replace(python, "").split() == ["lint", "test"]
+    (cache,) = [step["with"] for step in job["steps"] if "cache" in step.get("uses", "")]
+    assert cache["path"] == ".venv"
+    for file in ("requirements/*.txt", "pyproject.toml"):
+        assert f"'{file}'" in cache["key"]
+
+
+def test_pre_commit_runs_make_lint():
+    (repository,) = read_yaml(".pre-commit-config.yaml")["repos"]
+    (hook,) = repository["hooks"]
+    assert (repository["repo"], hook["entry"], hook["language"]) == ("local", "make lint", "system")
+    assert hook["pass_filenames"] is False  # make would take them for targets
+
+
+def test_one_version_everywhere():
+    project = read_project()
+    assert project["version"] == imted.__version__
+    assert read_yaml("CITATION.cff")["version"] == imted.__version__
+    headings = re.findall(r"^## (\d[\d.]*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == imted.__version__
+
+
+def test_citation_is_the_readmes():
+    citation = read_yaml("CITATION.cff")
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["license"] == read_project()["license"]
+    paper = citation["preferred-citation"]
+    readme = (ROOT / "README.md").read_text()
+    authors = " and ".join(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"])
+    assert f"title     = {{{paper['title']}}}" in readme
+    assert f"author    = {{{authors}}}" in readme
+    assert f"year = {{{paper['year']}}}, pages = {{{paper['start']}--{paper['end']}}}" in readme
+    numbers = [x["value"].partition("arXiv:")[2] for x in paper["identifiers"]]
+    assert any(number and f"https://arxiv.org/abs/{number}" in readme for number in numbers)

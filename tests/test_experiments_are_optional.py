@@ -1,0 +1,130 @@
+"""An experiment can be deleted as a folder; the rest does without it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = Path("projects/imTED/imted")
+EXPERIMENTS = sorted(
+    path.parent.name for path in (ROOT / PACKAGE / "experiments").glob("*/__init__.py")
+)
+NEEDS_EXPERIMENTS = pytest.mark.skipif(not EXPERIMENTS, reason="there are no experiments")
+COMMAND = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+
+WHICH_PACKAGE = """
+import importlib.util, sys
+import imted, imted.experiments
+packages = [imted.__file__, imted.experiments.__file__]
+print(*packages, *map(importlib.util.find_spec, sys.argv[1:]), sep="\\n")
+"""
+
+IMPORT_ALL = """
+import importlib, pkgutil
+import imted
+for module in pkgutil.walk_packages(imted.__path__, "imted."):
+    importlib.import_module(module.name)
+"""
+
+
+def parts_of(name: str) -> list[Path]:
+    """List the files and folders of an experiment."""
+    return [
+        PACKAGE / "experiments" / name,
+        Path("configs", name),
+        Path("datasets", f"prepare_{name}.py"),
+        Path("docs", f"{name}.md"),
+        Path("tests/experiments", name),
+    ]
+
+
+def core_files() -> list[str]:
+    """List the Python files that belong to no experiment."""
+    own = [PACKAGE / "experiments", Path("tests/experiments"), Path("tests", Path(__file__).name)]
+    own += [part for name in EXPERIMENTS for part in parts_of(name)]
+    files = [Path("train_net.py")]
+    for folder in (PACKAGE, "configs", "datasets", "tools", "tests"):
+        files += [path.relative_to(ROOT) for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [path.as_posix() for path in files if not any(path.is_relative_to(part) for part in own)]
+
+
+@NEEDS_EXPERIMENTS
+def test_the_core_names_no_experiments_code_or_config():
+    names = "|".join(EXPERIMENTS)
+    experiments = re.compile(
+        r"imted[./]experiments\b|from (?:imted|\.+) import .*\bexperiments\b|from \.+experiments\b"
+        rf"|from \.+(?:{names})\b"  # a config of a config
+        rf"|configs/(?:{names})\b|[\"'](?:\.\./)*(?:{names})/\w+\.py\b|\bprepare_(?:(?:{names})\b|{{)"
+    )
+    found = [
+        f"{name}:{number}: {line.strip()}"
+        for name in core_files()
+        for number, line in enumerate((ROOT / name).read_text().splitlines(), 1)
+        if experiments.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_has_all_of_its_parts(experiment):
+    assert [str(part) for part in parts_of(experiment) if not (ROOT / part).exists()] == []
+
+
+@pytest.fixture
+def checkout_without(tmp_path):
+    """Copy the checkout without some experiments; return its folder and its environment."""
+
+    def copy(*experiments: str) -> tuple[Path, dict[str, str]]:
+        listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        try:
+            names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("not a git checkout")
+        folder = tmp_path / "copy"
+        deleted = [part for name in experiments for part in parts_of(name)]
+        for name in filter(None, names.decode().split("\0")):
+            if (ROOT / name).is_file() and not any(Path(name).is_relative_to(x) for x in deleted):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        lines = (folder / "pyproject.toml").read_text().splitlines(keepends=True)
+        packages = [f'    "imted.experiments.{name}",\n' for name in experiments]
+        assert set(packages) <= set(lines)
+        (folder / "pyproject.toml").write_text("".join(x for x in lines if x not in packages))
+
+        environment = {**os.environ, "PYTHONPATH": str(folder / PACKAGE.parent)}
+        names = [f"imted.experiments.{name}" for name in experiments]
+        result = run([sys.executable, "-c", WHICH_PACKAGE, *names], folder, environment)
+        own = [folder / PACKAGE / "__init__.py", folder / PACKAGE / "experiments/__init__.py"]
+        assert result.stdout.splitlines() == [*map(str, own), *["None"] * len(experiments)]
+        return folder, environment
+
+    return copy
+
+
+def run(command: list[str], folder: Path, environment: dict) -> subprocess.CompletedProcess:
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
+    return result
+
+
+@pytest.mark.slow
+@NEEDS_EXPERIMENTS
+def test_the_fast_tests_pass_without_any_experiment(checkout_without):
+    folder, environment = checkout_without(*EXPERIMENTS)
+    # The pages link to those of the experiments.
+    options = ["-m", "not slow", "--ignore", "tests/test_pages.py"]
+    result = run([*COMMAND, *options], folder, environment)
+    assert re.search(r"^\d+ passed", result.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_package_imports_and_the_tests_collect_without(experiment, checkout_without):
+    folder, environment = checkout_without(experiment)
+    run([sys.executable, "-c", IMPORT_ALL], folder, environment)
+    run([*COMMAND, "--collect-only"], folder, environment)
