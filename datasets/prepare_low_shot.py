@@ -36,7 +36,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--seeds", type=int, nargs="+", default=list(range(5)), metavar="SEED",
         help="a file each (%(default)s)")  # fmt: skip
     add("--output", type=Path, default=datasets_root() / "coco_low_shot",
-        help="folder (%(default)s)")  # fmt: skip
+        help="folder, in $DETECTRON2_DATASETS by default (%(default)s)")  # fmt: skip
     return parser.parse_args(argv)
 
 

@@ -5,6 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from imted.data.catalog import datasets_root
 from imted.data.coco_json import read_coco, write_json
 from imted.errors import UserError, exit_status
 from imted.experiments.occlusion.data import LISTS, add_ratios, derive_lists, write_list
@@ -28,10 +29,9 @@ published algorithm, which completes hidden shapes by a network. A mask is in se
 of them have 5 % of its pixels or more.
 
 examples
-  python datasets/prepare_occlusion.py published --output datasets/occluded_coco \\
+  python datasets/prepare_occlusion.py published \\
       --occluded occluded_coco.pkl --separated separated_coco.pkl
-  python datasets/prepare_occlusion.py derive --output datasets/occlusion_shapes \\
-      --json datasets/shapes/val.json
+  python datasets/prepare_occlusion.py derive --json datasets/shapes/val.json
 """
 
 
@@ -46,8 +46,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         published.add_argument(f"--{name}", required=True, metavar="PKL", help=f"{name}_coco.pkl")
     derive = commands.add_parser("derive", help="derive lists from the masks of a COCO json")
     derive.add_argument("--json", required=True, help="annotations in COCO format, with masks")
-    for command in (published, derive):
-        command.add_argument("--output", type=Path, required=True, help="folder for the lists")
+    for command, folder in ((published, "occluded_coco"), (derive, "occlusion")):
+        command.add_argument("--output", type=Path, default=datasets_root() / folder,
+            help="folder, in $DETECTRON2_DATASETS by default (%(default)s)")  # fmt: skip
     return parser.parse_args(argv)
 
 

@@ -40,7 +40,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--output", type=Path, default=datasets_root() / "shapes", help="folder (%(default)s)")
+    add("--output", type=Path, default=datasets_root() / "shapes",
+        help="folder, in $DETECTRON2_DATASETS by default (%(default)s)")  # fmt: skip
     add("--train-images", type=int, default=2000, metavar="N", help="0 for none (%(default)s)")
     add("--val-images", type=int, default=200, metavar="N", help="0 for none (%(default)s)")
     add("--pretrain-images", type=int, default=0, metavar="N", help="0 for none (%(default)s)")

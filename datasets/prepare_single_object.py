@@ -32,7 +32,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--output", type=Path, default=datasets_root() / "shapes_single_object",
-        help="folder (%(default)s)")  # fmt: skip
+        help="folder, in $DETECTRON2_DATASETS by default (%(default)s)")  # fmt: skip
     add("--train-images", type=int, default=2000, metavar="N", help="(%(default)s)")
     add("--val-images", type=int, default=500, metavar="N", help="(%(default)s)")
     add("--image-size", type=int, default=192, metavar="PIXELS",

@@ -26,7 +26,7 @@ def _halve(weights: dict[str, torch.Tensor], path: str) -> dict[str, torch.Tenso
     """Round floating-point tensors.
 
     Raises:
-        UserError: a finite value is beyond half precision's range.
+        UserError: A finite value is beyond half precision's range.
     """
     halved = {}
     for name, value in weights.items():

@@ -110,8 +110,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     """Return the mean and half the width of its confidence interval, by Student's t.
 
     Args:
-        values: of independent runs; the half-width of one alone is NaN.
-        confidence: the probability that the interval holds the true mean, if the values are
+        values: Of independent runs; the half-width of one alone is NaN.
+        confidence: The probability that the interval holds the true mean, if the values are
             normal.
     """
     mean = float(np.mean(values))

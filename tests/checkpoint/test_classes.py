@@ -113,5 +113,5 @@ def test_errors(weights):
         extend_classes(weights, BASE, ["cat", "ant"], "base.pth")
     with pytest.raises(UserError, match=r"base\.pth has 3 rows in .*cls_score.*of the 1 classes"):
         extend_classes(weights, ["cat"], ALL, "base.pth")
-    with pytest.raises(UserError, match=r"base\.pth lacks .*convert_released"):
+    with pytest.raises(UserError, match=r"base\.pth is missing .*convert_released"):
         extend_classes({"backbone.x": torch.ones(1)}, BASE, ALL, "base.pth")

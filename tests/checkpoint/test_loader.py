@@ -175,10 +175,10 @@ def test_an_encoder_alone_is_enough_without_a_migrated_decoder(small_detector, m
     [
         (dict(encoder=dict(embed_dim=64)), "another size"),
         (dict(encoder=dict(depth=4)), r"another size.*blocks\.3.*absent in the model"),
-        (dict(encoder=dict(depth=2)), r"lacks 'blocks\.2"),
+        (dict(encoder=dict(depth=2)), r"is missing 'blocks\.2"),
         (dict(decoder=dict(dim=32)), "another size"),
         (dict(decoder=dict(depth=3)), r"another size.*decoder_blocks\.2.*absent in the model"),
-        (dict(decoder=dict(depth=1)), r"lacks 'decoder_blocks\.1"),
+        (dict(decoder=dict(depth=1)), r"is missing 'decoder_blocks\.1"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -190,7 +190,7 @@ def test_another_size_is_refused(small_detector, small_mae, mae_file, sizes, mat
 
 def test_a_missing_tensor_is_refused(small_detector, mae_file):
     path, _ = mae_file(drop=("blocks.1.mlp.fc1.bias",))
-    assert_refused(small_detector(), path, r"lacks 'blocks\.1\.mlp\.fc1\.bias'")
+    assert_refused(small_detector(), path, r"is missing 'blocks\.1\.mlp\.fc1\.bias'")
 
 
 def test_other_weights_are_refused(small_detector, small_mae, tmp_path):
@@ -243,7 +243,7 @@ def test_a_detector_of_a_deeper_encoder_is_refused(
     assert_refused(small_detector(), path, r"blocks\.3", fine_tune=fine_tune)
     cfg.backbone.net.depth = 2
     path = detector_file(instantiate(cfg))
-    assert_refused(small_detector(), path, r"lacks.*blocks\.2", fine_tune=fine_tune)
+    assert_refused(small_detector(), path, r"is missing.*blocks\.2", fine_tune=fine_tune)
 
 
 def test_one_regressor_for_all_classes_is_not_called_other_classes(

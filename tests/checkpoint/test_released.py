@@ -115,14 +115,22 @@ def test_the_model_detects_with_what_was_loaded(small_released, released_file):
     ("file", "model", "match"),
     [
         (dict(masks=True), dict(), r"'roi_head\.mask_head\..*no place.*configs/released"),
-        (dict(), dict(masks=True), r"lacks 'roi_heads\.mask_head\."),
+        (dict(), dict(masks=True), r"is missing 'roi_heads\.mask_head\."),
         (dict(dim=64), dict(), r"another size.*\(64, .* in the file and \(32, .* in the model"),
         (dict(depth=4), dict(), r"another size.*'backbone\.blocks\.3\."),
-        (dict(depth=2), dict(), r"lacks 'backbone\.net\.blocks\.2\."),
+        (dict(depth=2), dict(), r"is missing 'backbone\.net\.blocks\.2\."),
         (dict(classes=5), dict(), r"other classes.*fc_cls\.weight' is \(6, 16\).*\(4, 16\)"),
-        (dict(drop="neck.fpn_convs.1.ln.bias"), dict(), r"lacks 'backbone\.simfp_3\.2\.norm\.bias"),
+        (
+            dict(drop="neck.fpn_convs.1.ln.bias"),
+            dict(),
+            r"is missing 'backbone\.simfp_3\.2\.norm\.bias",
+        ),
         ({"neck.top.weight": torch.zeros(2)}, dict(), r"'neck\.top\.weight', for which"),
-        (dict(drop="roi_head.mfm_factor"), dict(), r"not imTED: it lacks 'roi_head\.mfm_factor'"),
+        (
+            dict(drop="roi_head.mfm_factor"),
+            dict(),
+            r"not imTED: it is missing 'roi_head\.mfm_factor'",
+        ),
     ],
     ids=["masks", "no masks", "width", "deeper", "shallower", "classes", "cut", "more", "no imTED"],
 )

@@ -71,6 +71,7 @@ def test_pycocotools_evaluates_the_repaired_json(folder, tmp_path):
     assert scores["with annotation 0"] < 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "masks"), [("bccd", False), ("nuclei", True)])
 def test_real_data_sets_are_clean(name, masks):
     if not (SHARED / name).is_dir():

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
@@ -88,20 +87,3 @@ def test_unknown_names():
         dataset_dicts("coco_2017_vl")
     with pytest.raises(UserError, match=r"'0{20}' .*register it"):
         dataset_dicts(["coco_2017_val", "0" * 20])
-
-
-@pytest.mark.parametrize(
-    ("command", "folder"),
-    [
-        ("few_shot", "coco_few_shot"),
-        ("low_shot", "coco_low_shot"),
-        ("shapes", "shapes"),
-        ("single_object", "shapes_single_object"),
-    ],
-)
-def test_prepared_data_go_where_detectron2_looks(load_script, monkeypatch, command, folder):
-    module = load_script(f"datasets/prepare_{command}.py")
-    arguments = ["--json", "train.json"] if "shot" in command else []
-    assert module.parse_arguments(arguments).output == Path("datasets", folder)
-    monkeypatch.setenv("DETECTRON2_DATASETS", "/elsewhere")
-    assert module.parse_arguments(arguments).output == Path("/elsewhere", folder)

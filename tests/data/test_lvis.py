@@ -1,6 +1,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
@@ -22,6 +23,13 @@ def test_what_cannot_be_measured_is_nan(monkeypatch):
     results = LVISEvaluator.__new__(LVISEvaluator).evaluate()
     assert math.isnan(results["bbox"].pop("APr"))
     assert results == {"bbox": {"AP": 12.5}, "segm": {"AP": 0.0}}
+
+
+def test_numpy_has_the_name_that_lvis_writes_during_the_evaluation_alone(monkeypatch):
+    seen = []
+    monkeypatch.setattr(D2LVISEvaluator, "evaluate", lambda self: seen.append(np.float))
+    LVISEvaluator.__new__(LVISEvaluator).evaluate()
+    assert seen == [float] and not hasattr(np, "float")
 
 
 def test_a_perfect_and_a_missed_class(tmp_path):

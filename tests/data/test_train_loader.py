@@ -68,7 +68,7 @@ def test_images_come_in_the_order_of_the_training_sampler():
 def test_images_of_rare_classes_come_more_often():
     # Image 0 alone shows class 1: a tenth of the images, of which half is wanted.
     dataset = [{"id": i, "annotations": [{"category_id": int(i == 0)}]} for i in range(10)]
-    found = ids(batches(2000, dataset=dataset, repeat_threshold=0.5))
+    found = ids(batches(1000, dataset=dataset, repeat_threshold=0.5))
     times = [found.count(i) for i in range(10)]
     assert max(times[1:]) - min(times[1:]) <= 1
     assert times[0] / times[1] == pytest.approx((0.5 / 0.1) ** 0.5, rel=0.05)

@@ -82,9 +82,7 @@ def test_error_found_in_training_shows_no_trace(train_net, tmp_path, capfd, work
     assert "Traceback" not in printed.err + printed.out
 
 
-def test_an_error_in_the_evaluation_shows_before_training(
-    train_net, tmp_path, capsys, monkeypatch
-):
+def test_an_error_in_the_evaluation_shows_before_training(train_net, tmp_path, capsys, monkeypatch):
     def refuse(self):
         raise UserError("the evaluator's list is missing.")
 

@@ -34,9 +34,7 @@ def test_a_torch_file_is_one_that_detectron2_reads(half_precision, tmp_path):
         (1.0, "absent.pth", "half.safetensors", "does not exist"),
     ],
 )
-def test_errors_end_with_one_line(
-    half_precision, tmp_path, capsys, value, source, target, message
-):
+def test_errors_end_with_one_line(half_precision, tmp_path, capsys, value, source, target, message):
     torch.save({"model": {"w": torch.tensor([value])}}, tmp_path / "full.pth")
     assert half_precision(tmp_path / source, tmp_path / target) == 1
     error = capsys.readouterr().err

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import timm.models.vision_transformer
@@ -31,6 +32,7 @@ NAMES = {
 }
 MASK_RATIO = 0.75
 MASK_SEED = 7
+Result = TypeVar("Result")
 
 
 @exit_status
@@ -67,7 +69,7 @@ def build_official(clone: str, size: str) -> torch.nn.Module:
     """Build MAE's own model with random weights; its code expects an older timm and NumPy."""
     block = timm.models.vision_transformer.Block
 
-    def older_block(*args, qk_scale=None, **kwargs):
+    def older_block(*args: Any, qk_scale: float | None = None, **kwargs: Any) -> torch.nn.Module:
         assert qk_scale is None
         return block(*args, **kwargs)
 
@@ -77,7 +79,7 @@ def build_official(clone: str, size: str) -> torch.nn.Module:
     torch.manual_seed(0)
     model = getattr(importlib.import_module("models_mae"), NAMES[size])()
     timm.models.vision_transformer.Block = block
-    # Norms, biases and tables start at values that would hide a mistake.
+    # Norms, biases and tables start at values that would hide an error.
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape)
         parameter.requires_grad_(False)
@@ -122,7 +124,7 @@ def _record(module: torch.nn.Module) -> list[torch.Tensor]:
     return outputs
 
 
-def _with_mask_noise(run: Callable, dtype: torch.dtype):
+def _with_mask_noise(run: Callable[[], Result], dtype: torch.dtype) -> Result:
     """Run with the same random numbers for the mask, whatever else is drawn in either code."""
     torch.manual_seed(MASK_SEED)
     default = torch.get_default_dtype()

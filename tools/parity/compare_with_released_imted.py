@@ -168,11 +168,13 @@ def infer_ours(
     def source(name: str) -> torch.Tensor:
         return given.get(name, out.get(name))
 
-    def at_encoder(module, args, output):
+    def at_encoder(module: torch.nn.Module, args: tuple, output: Values) -> Values:
         out.update({f"block{BLOCK}": output["last_feat"], **output})
         return {name: source(name) for name in output}
 
-    def at_rpn_head(module, args, output):
+    def at_rpn_head(
+        module: torch.nn.Module, args: tuple, output: tuple[list[torch.Tensor], ...]
+    ) -> tuple[list[torch.Tensor], ...]:
         names = ("objectness", "anchor deltas")
         for name, levels in zip(names, output, strict=True):
             out.update({f"{name} {p}": level for p, level in zip(PYRAMID, levels, strict=True)})

@@ -8,7 +8,9 @@ import math
 import sys
 import tempfile
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -42,26 +44,42 @@ _GAINS = {
 class _Extension(types.ModuleType):
     """Stands for ``mmcv._ext``; operators without a stand-in fail when they are called."""
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
         if name.startswith("__"):
             raise AttributeError(name)
 
-        def missing(*args, **kwargs):
+        def missing(*args: Any, **kwargs: Any) -> NoReturn:
             raise NotImplementedError(f"mmcv's compiled operator {name!r} has no stand-in.")
 
         return missing
 
     @staticmethod
-    def nms(boxes, scores, iou_threshold, offset):
+    def nms(
+        boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, offset: int
+    ) -> torch.Tensor:
         assert offset == 0
         return torchvision.ops.nms(boxes, scores, iou_threshold)
 
     @staticmethod
-    def roi_align_forward(features, rois, output, argmax_y, argmax_x, **options):
+    def roi_align_forward(
+        features: torch.Tensor,
+        rois: torch.Tensor,
+        output: torch.Tensor,
+        argmax_y: torch.Tensor,
+        argmax_x: torch.Tensor,
+        **options: Any,
+    ) -> None:
         output.copy_(torch.ops.torchvision.roi_align(features, rois, *_roi_align(**options)))
 
     @staticmethod
-    def roi_align_backward(grad_output, rois, argmax_y, argmax_x, grad_input, **options):
+    def roi_align_backward(
+        grad_output: torch.Tensor,
+        rois: torch.Tensor,
+        argmax_y: torch.Tensor,
+        argmax_x: torch.Tensor,
+        grad_input: torch.Tensor,
+        **options: Any,
+    ) -> None:
         *size, sampling_ratio, aligned = _roi_align(**options)
         grad_input.copy_(
             torch.ops.torchvision._roi_align_backward(
@@ -71,8 +89,14 @@ class _Extension(types.ModuleType):
 
 
 def _roi_align(
-    *, aligned_height, aligned_width, spatial_scale, sampling_ratio, pool_mode, aligned
-) -> tuple:
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> tuple[float, int, int, int, bool]:
     assert pool_mode == 1  # average
     return spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
 
@@ -229,7 +253,9 @@ def train(
     samplers = (model.rpn_head.sampler, model.roi_head.bbox_sampler)
     for sampler, results in zip(samplers, chosen.values(), strict=True):
 
-        def record(*args, sample=sampler.sample, results=results, **kwargs):
+        def record(
+            *args: Any, sample: Callable = sampler.sample, results: list = results, **kwargs: Any
+        ) -> Any:
             result = sample(*args, **kwargs)
             for name in ("pos_bboxes", "neg_bboxes"):  # Detectron2's boxes are float32 always
                 boxes = getattr(result, name)

@@ -208,3 +208,7 @@ def test_command_line(prepare, cocosplit, content, tmp_path, capsys):
     for wrong in ([], [*own, *fsdet]):
         assert prepare(*wrong, *common, "--output", tmp_path / "d") == 1
         assert capsys.readouterr().err == "error: Give either --json or --fsdet.\n"
+
+
+def test_the_command_writes_where_detectron2_looks(default_output):
+    assert default_output("few_shot", "--json", "a.json") == "coco_few_shot"

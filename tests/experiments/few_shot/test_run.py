@@ -23,6 +23,7 @@ def command(load_script):
     return run
 
 
+@pytest.mark.slow
 def test_base_training_surgery_and_fine_tuning(command, train_net, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     data = tmp_path / "shapes"

@@ -65,3 +65,7 @@ def test_command_line(load_script, content, tmp_path, capsys):
     capsys.readouterr()
     assert module.main([*args[:1], str(tmp_path / "absent.json"), *args[2:]]) == 1
     assert "there is no such annotation file" in capsys.readouterr().err
+
+
+def test_the_command_writes_where_detectron2_looks(default_output):
+    assert default_output("low_shot", "--json", "a.json") == "coco_low_shot"

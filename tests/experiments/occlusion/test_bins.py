@@ -89,7 +89,7 @@ def average_precision(detections, objects, in_bin, threshold) -> tuple[float, fl
     Args:
         detections: (image id, mask, score).
         objects: (image id, mask, ratio, crowd).
-        in_bin: of a ratio.
+        in_bin: Of a ratio.
     """
     counted = {i for i, (_, _, ratio, crowd) in enumerate(objects) if in_bin(ratio) and not crowd}
     if not counted:

@@ -213,3 +213,9 @@ def test_the_command_names_errors_in_one_line(prepare, tmp_path, capsys, content
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {source}") and message in line
     assert not (tmp_path / "lists").exists()
+
+
+def test_the_command_writes_where_detectron2_looks(default_output):
+    assert default_output("occlusion", "derive", "--json", "a.json") == "occlusion"
+    pickles = ("--occluded", "a.pkl", "--separated", "b.pkl")
+    assert default_output("occlusion", "published", *pickles) == "occluded_coco"

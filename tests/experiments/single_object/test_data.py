@@ -174,3 +174,7 @@ def test_the_command_writes_shapes_into_an_empty_folder_alone(load_script, tmp_p
     assert [Image.open(record["file_name"]).size for record in records] == [(64, 64)] * 3
     assert main(args) == 1
     assert f"error: {tmp_path} is not empty" in capsys.readouterr().err
+
+
+def test_the_command_writes_where_detectron2_looks(default_output):
+    assert default_output("single_object") == "shapes_single_object"

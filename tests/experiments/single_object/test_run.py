@@ -15,6 +15,7 @@ OPTIONS = ShapesOptions(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["encoder", "random_decoder", "pretrained_decoder"])
 def test_train_and_evaluate_again(train_net, tmp_path, monkeypatch, variant):
     monkeypatch.chdir(ROOT)

@@ -84,7 +84,7 @@ def _by_class(
     """Return a tensor as (classes, rows of each class, …)."""
     if key not in weights:
         raise UserError(
-            f"{path} lacks {key!r}; give a detector that was trained here, or a released one "
+            f"{path} is missing {key!r}; give a detector that was trained here, or a released one "
             "after tools/convert_released.py."
         )
     groups = classes + layer.background

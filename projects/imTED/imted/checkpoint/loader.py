@@ -175,7 +175,7 @@ def _copy(
         target = state[name]
         if key not in weights:
             raise UserError(
-                f"{report.path} (train.init_checkpoint) lacks {key!r}, which the config's model "
+                f"{report.path} (train.init_checkpoint) is missing {key!r}, which the config's model "
                 "needs; choose the config that the file was made with."
             )
         value, change = adapt(key, weights[key], target)

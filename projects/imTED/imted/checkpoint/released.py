@@ -41,7 +41,7 @@ def our_names(keys: Iterable[str], path: str, parts: ModelParts) -> dict[str, st
         if required not in keys:
             raise UserError(
                 f"{path} (train.init_checkpoint) is a detector of mmdetection, but not imTED: "
-                f"it lacks {required!r}; give one of the files that imTED's authors released."
+                f"{required!r} is missing; give one of the files that imTED's authors released."
             )
     prefixes = _prefixes(parts)
     return {key: _our_name(key, prefixes) for key in keys}

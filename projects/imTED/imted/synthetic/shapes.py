@@ -153,7 +153,7 @@ def _draw_mask(
     Args:
         rng: Draws what the class leaves open.
         category: Number of the class.
-        centre: X and Y, pixels.
+        centre: Its x and y, pixels.
         extent: Width and height before rotation, pixels.
         angle: Radians.
         side: Of the square image, pixels.
