@@ -284,8 +284,8 @@ def shell():
 def default_output(load_script, monkeypatch):
     """Return where a command of datasets/ writes to without --output, below the folder of data."""
 
-    def output(command: str, *arguments: str) -> str:
-        module = load_script(f"datasets/prepare_{command}.py")
+    def output(script: str, *arguments: str) -> str:
+        module = load_script(script)
         monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
         folder = module.parse_arguments(list(arguments)).output.relative_to("datasets")
         monkeypatch.setenv("DETECTRON2_DATASETS", "/elsewhere")

@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
     for name, draw in optional.items():
         try:
             draw(paths[name])
-        except UserError as error:  # the run came of no MAE, or its variant lacks the modulator
+        except UserError as error:  # the run came of no MAE, or its variant has no modulator
             print(f"No {name}.png: {error}")
             del paths[name]
     print("\n".join([*paths.values(), *summary]))

@@ -283,4 +283,4 @@ def test_min_object_bounds_the_size():
 
 
 def test_the_command_writes_where_detectron2_looks(default_output):
-    assert default_output("shapes") == "shapes"
+    assert default_output("datasets/prepare_shapes.py") == "shapes"

@@ -211,4 +211,4 @@ def test_command_line(prepare, cocosplit, content, tmp_path, capsys):
 
 
 def test_the_command_writes_where_detectron2_looks(default_output):
-    assert default_output("few_shot", "--json", "a.json") == "coco_few_shot"
+    assert default_output("datasets/prepare_few_shot.py", "--json", "a.json") == "coco_few_shot"

@@ -68,4 +68,4 @@ def test_command_line(load_script, content, tmp_path, capsys):
 
 
 def test_the_command_writes_where_detectron2_looks(default_output):
-    assert default_output("low_shot", "--json", "a.json") == "coco_low_shot"
+    assert default_output("datasets/prepare_low_shot.py", "--json", "a.json") == "coco_low_shot"

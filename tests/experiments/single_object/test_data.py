@@ -177,4 +177,4 @@ def test_the_command_writes_shapes_into_an_empty_folder_alone(load_script, tmp_p
 
 
 def test_the_command_writes_where_detectron2_looks(default_output):
-    assert default_output("single_object") == "shapes_single_object"
+    assert default_output("datasets/prepare_single_object.py") == "shapes_single_object"

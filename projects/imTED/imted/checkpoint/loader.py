@@ -52,7 +52,7 @@ def load_checkpoint(
         An account of every tensor.
 
     Raises:
-        UserError: If the file is no checkpoint, lacks what the model migrates, or has other sizes.
+        UserError: If the file is no checkpoint, has not what the model migrates, or has other sizes.
     """
     weights = to_official_names(read_state_dict(path, averaged))
     report, parts = LoadReport(path), parts_of(model)
@@ -175,8 +175,8 @@ def _copy(
         target = state[name]
         if key not in weights:
             raise UserError(
-                f"{report.path} (train.init_checkpoint) is missing {key!r}, which the config's model "
-                "needs; choose the config that the file was made with."
+                f"{report.path} (train.init_checkpoint) is missing {key!r}, which the config's "
+                "model needs; choose the config that the file was made with."
             )
         value, change = adapt(key, weights[key], target)
         if change:
