@@ -216,8 +216,7 @@ def test_the_command_names_errors_in_one_line(prepare, tmp_path, capsys, content
 
 
 def test_the_command_writes_where_detectron2_looks(default_output):
-    assert (
-        default_output("datasets/prepare_occlusion.py", "derive", "--json", "a.json") == "occlusion"
-    )
+    script = "datasets/prepare_occlusion.py"
+    assert default_output(script, "derive", "--json", "a.json") == "occlusion"
     pickles = ("--occluded", "a.pkl", "--separated", "b.pkl")
-    assert default_output("datasets/prepare_occlusion.py", "published", *pickles) == "occluded_coco"
+    assert default_output(script, "published", *pickles) == "occluded_coco"

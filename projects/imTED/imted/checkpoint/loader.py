@@ -52,7 +52,7 @@ def load_checkpoint(
         An account of every tensor.
 
     Raises:
-        UserError: If the file is no checkpoint, has not what the model migrates, or has other sizes.
+        UserError: If the file is no checkpoint, has other sizes, or not what the model migrates.
     """
     weights = to_official_names(read_state_dict(path, averaged))
     report, parts = LoadReport(path), parts_of(model)
