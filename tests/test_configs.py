@@ -25,11 +25,24 @@ VITDET = "baselines/mask_rcnn_vitdet_{}_3x.py"
 MASK_SETTINGS = ("mask_in_features", "mask_pooler", "mask_head")
 
 
+# The fast loop builds one of each kind.
+OFTEN = (
+    "quickstart.py",
+    "coco/imted_faster_rcnn_vit_small_3x.py",
+    "custom/imted_mask_rcnn_vit_tiny.py",
+    "released/imted_mask_rcnn_vit_large.py",
+    "pretrain/mae_vit_tiny.py",
+)
+CONFIGS = [
+    pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in config_names()
+]
+
+
 def test_there_are_configs():
     assert {"quickstart.py", "coco/imted_mask_rcnn_vit_large_3x.py"} <= set(config_names())
 
 
-@pytest.mark.parametrize("name", config_names())
+@pytest.mark.parametrize("name", CONFIGS)
 def test_config_builds_and_survives_its_dump(name, tmp_path):
     cfg = load(name)
     assert not [key for key in NAMES if key not in cfg]
@@ -50,7 +63,7 @@ def test_config_builds_and_survives_its_dump(name, tmp_path):
     assert shapes(build(again)) == shapes(model)
 
 
-@pytest.mark.parametrize("name", config_names())
+@pytest.mark.parametrize("name", CONFIGS)
 def test_learning_rate_over_a_run(name):
     schedule = instantiate(load(name).lr_multiplier)
     start, early, middle, end = (schedule(where) for where in (0.0, 0.1, 0.5, 1 - 1e-6))
@@ -61,7 +74,7 @@ def test_learning_rate_over_a_run(name):
     assert all(0 <= schedule(i / 200) <= 1 + 1e-9 for i in range(200))
 
 
-@pytest.mark.parametrize("name", config_names())
+@pytest.mark.parametrize("name", CONFIGS)
 def test_detectors_agree_on_their_classes_masks_and_sizes(name):
     cfg = load(name)
     if "roi_heads" not in cfg.model:
@@ -188,6 +201,7 @@ def test_baselines_differ_from_imted_where_they_should(name):
     }
 
 
+@pytest.mark.slow
 def test_configs_export_what_can_be_set_alone():
     """A group beside those that a run reads would take an override and change nothing."""
     groups = {*NAMES, "dataset"}

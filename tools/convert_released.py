@@ -3,6 +3,9 @@
 The config says what the file must be; every weight of the one must be in the other.
 """
 
+import imted  # noqa: F401  # first, so that no library warns of another
+
+# isort: split
 import argparse
 import sys
 

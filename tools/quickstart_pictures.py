@@ -4,6 +4,9 @@
 The pictures go to RUN/pictures. Their paths are printed, then the AP50 of the evaluation.
 """
 
+import imted  # noqa: F401  # first, so that no library warns of another
+
+# isort: split
 import argparse
 import json
 import math

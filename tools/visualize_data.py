@@ -1,6 +1,9 @@
 #!/usr/bin/env python
 """Draw annotations, a config's training samples, or predictions; the flags are Detectron2's."""
 
+import imted  # noqa: F401  # first, so that no library warns of another
+
+# isort: split
 import argparse
 import os
 import random

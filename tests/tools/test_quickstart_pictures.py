@@ -135,6 +135,7 @@ def test_all_pictures_and_the_numbers(tool, run, capsys):
         assert Path(path).stat().st_size < 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["none", "missing", "a detector", "no decoder"])
 def test_a_run_that_came_of_no_mae(tool, run, mae, capsys, kind):
     path = "" if kind == "none" else run / "other.pth"
@@ -152,6 +153,7 @@ def test_a_run_that_came_of_no_mae(tool, run, mae, capsys, kind):
     assert not (run / "pictures/reconstructions.png").exists()
 
 
+@pytest.mark.slow
 def test_a_variant_without_modulator_and_masks(tool, run, capsys):
     torch.save({"model": {"other": torch.zeros(1)}}, run / "model_final.pth")
     (run / "results.json").write_text('{"bbox": {"AP50": null}}')
@@ -161,6 +163,7 @@ def test_a_variant_without_modulator_and_masks(tool, run, capsys):
     assert [Path(line).stem for line in others] == NAMES[:3]
 
 
+@pytest.mark.slow
 def test_the_quickstarts_own_mae_is_built_and_loaded():
     cfg = LazyConfig.load(str(ROOT / "configs/quickstart.py"))
     weights = read_state_dict(cfg.train.init_checkpoint)

@@ -86,12 +86,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         # Errors in the config show before anything is started.
         cfg = load_config(args.config_file, args.opts)
-        run = Run.resolve(cfg)
+        device = Run.resolve(cfg).device
         make_output_dir(cfg)
         if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
-            _join(args, run.device)
+            _join(args, device)
         else:
-            _launch(args, run.device)
+            _launch(args, device)
     except UserError as error:
         # A loader's worker hands on its whole trace; the sentence is at the end of it.
         print(f"error: {str(error).rpartition('UserError: ')[2].strip()}", file=sys.stderr)
@@ -105,20 +105,22 @@ def run(args: argparse.Namespace) -> None:
     if args.eval_only:  # what a training has left stays as it is
         cfg.train.output_dir = os.path.join(cfg.train.output_dir, EVALUATION)
         make_output_dir(cfg)
-    run = Run.resolve(_on_this_gpu(cfg))
+    resolved = Run.resolve(_on_this_gpu(cfg))
+    if resolved.device.type == "cuda" and resolved.device.index is not None:
+        torch.cuda.set_device(resolved.device)
     start_logging(cfg.train.output_dir)
     if cfg.dataloader.get("test") is None and "evaluator" in cfg.dataloader:
         cfg.dataloader.evaluator = None  # it refers to the test set
     found = complete_from_dataset(cfg, training=not args.eval_only)
     log_environment(cfg, args)
-    show_start(run, found, args.resume)
+    show_start(resolved, found, args.resume)
     if comm.is_main_process():
         _save_config(cfg)
     seed_all_rng(cfg.train.seed + comm.get_rank())
     if args.eval_only:
-        evaluate_checkpoint(run)
+        evaluate_checkpoint(resolved)
     else:
-        do_train(run, resume=args.resume)
+        do_train(resolved, resume=args.resume)
 
 
 def _save_config(cfg: DictConfig) -> None:
