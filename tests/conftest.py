@@ -16,6 +16,9 @@ from detectron2.config import LazyConfig, instantiate
 from imted.checkpoint import save_mae
 from imted.modeling import MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
 
+# Threads cost more than they save on models this small.
+torch.set_num_threads(1)
+
 ROOT = Path(__file__).resolve().parents[1]
 TOYS = ROOT / "tests/engine"
 CONFIG = str(TOYS / "toy_config.py")
@@ -255,10 +258,12 @@ def toy_config(monkeypatch):
 
 
 @pytest.fixture
-def train_net(toy_config):
+def train_net(toy_config, monkeypatch):
     """Run the command line on the toy config in this process; return its exit status."""
     from imted.engine.launcher import main
 
+    # Asking for compilers and drivers takes seconds; tests that start a process do.
+    monkeypatch.setattr("imted.engine.console.collect_env_info", lambda: "not asked for")
     loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "imted")]
     before = [(x.handlers[:], x.level, x.propagate) for x in loggers]
     yield lambda *args: main(["--config-file", toy_config, *map(str, args)])
