@@ -140,3 +140,22 @@ def test_wrong_file_is_a_user_error(tmp_path, content, message):
 def test_no_file_is_a_user_error():
     with pytest.raises(UserError, match="--config-file"):
         load_config("")
+
+
+COMPUTED = """
+from detectron2.config import LazyCall as L
+
+def count() -> int:
+    return 3
+
+model = dict(classes=L(count)())
+dataloader = optimizer = lr_multiplier = train = {}
+"""
+
+
+def test_a_value_that_is_computed_can_be_stated(tmp_path):
+    (tmp_path / "x.py").write_text(COMPUTED)
+    path = str(tmp_path / "x.py")
+    assert load_config(path, ["model.classes=5"]).model.classes == 5
+    with pytest.raises(UserError, match=r"model\.classes must be an int"):
+        load_config(path, ["model.classes=five"])

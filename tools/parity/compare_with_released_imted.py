@@ -268,7 +268,7 @@ def compare_training(
         (name, [relative(our_losses[name], loss)], f"{loss.item():.4f}")
         for name, loss in their_losses.items()
     ]
-    names = our_names(theirs.state_dict(), "")
+    names = our_names(theirs.state_dict(), "", ours.parts)
     buffers, parameters = dict(ours.named_buffers()), dict(ours.named_parameters())
     for name, statistic in theirs.named_buffers():
         if name.endswith(("running_mean", "running_var")):

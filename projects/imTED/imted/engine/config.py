@@ -237,12 +237,14 @@ def _items_fit(value: list, present: list) -> bool:
 
 
 def _describe(value: Any) -> str:
+    if isinstance(value, DictConfig) and (kinds := _computes(value)):
+        return _describe(kinds[0]())
     if isinstance(value, DictConfig | dict):
         return "a group of settings"
     if isinstance(value, ListConfig | list | tuple):
-        kinds = sorted({type(item).__name__ for item in value})
-        return f"a list of {' or '.join(kinds)}" if kinds else "a list"
-    names = {bool: "true or false", int: "an int", float: "a float", str: "text"}
+        names = sorted({type(item).__name__ for item in value})
+        return f"a list of {' or '.join(names)}" if names else "a list"
+    words = {bool: "true or false", int: "an int", float: "a float", str: "text"}
     if callable(value):
         return "a function or class (change it in the config file)"
-    return "None" if value is None else names.get(type(value), type(value).__name__)
+    return "None" if value is None else words.get(type(value), type(value).__name__)

@@ -29,7 +29,7 @@ def complete_from_dataset(cfg: DictConfig, training: bool = True) -> dict[str, S
         UserError: A path is not given, the check finds something fatal, or `num_classes` states
             another number than the json.
     """
-    if "_target_" not in cfg.get("dataset", {}):
+    if "_target_" not in (cfg.get("dataset") or {}):
         return {}
     found = instantiate(cfg.dataset).check(*(("train", "val") if training else ("val",)))
     split = next(iter(found))
