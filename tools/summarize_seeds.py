@@ -69,8 +69,8 @@ def _read(path: str) -> Metrics:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; correct the path.") from None
     except (ValueError, AttributeError):
-        run = {None: ""}
-    if not all(value is None or isinstance(value, int | float) for value in run.values()):
+        run = None
+    if run is None or not all(v is None or isinstance(v, int | float) for v in run.values()):
         raise UserError(f"{path} is not a results.json of this project; name a run's own.")
     return run
 

@@ -9,19 +9,19 @@ has the largest difference over the largest value.
 
 import argparse
 import importlib
-import logging
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import timm.models.vision_transformer
 import torch
 from detectron2.config import LazyConfig, instantiate
 
 from imted.checkpoint import load_checkpoint
+from imted.compat import numpy_float, silence
 from imted.errors import UserError, exit_status
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not (Path(args.mae) / "models_mae.py").is_file():
         raise UserError(f"{args.mae} (--mae) is no clone of github.com/facebookresearch/mae.")
-    logging.disable(logging.WARNING)
+    silence()
     dtype = torch.float64 if args.double else torch.float32
     theirs = build_official(args.mae, args.size)
     ours = instantiate(LazyConfig.load(str(CONFIGS / f"mae_vit_{args.size}.py")).model)
@@ -67,18 +67,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_official(clone: str, size: str) -> torch.nn.Module:
     """Build MAE's own model with random weights; its code expects an older timm and NumPy."""
-    block = timm.models.vision_transformer.Block
-
-    def older_block(*args: Any, qk_scale: float | None = None, **kwargs: Any) -> torch.nn.Module:
-        assert qk_scale is None
-        return block(*args, **kwargs)
-
-    timm.models.vision_transformer.Block = older_block
-    vars(np).setdefault("float", float)
     sys.path.insert(0, clone)
     torch.manual_seed(0)
-    model = getattr(importlib.import_module("models_mae"), NAMES[size])()
-    timm.models.vision_transformer.Block = block
+    with _older_timm(), numpy_float():
+        model = getattr(importlib.import_module("models_mae"), NAMES[size])()
     # Norms, biases and tables start at values that would hide an error.
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape)
@@ -90,6 +82,22 @@ def build_official(clone: str, size: str) -> torch.nn.Module:
         else:
             parameter.add_(noise, alpha=0.5 if name.endswith("token") else 0.02)
     return model
+
+
+@contextmanager
+def _older_timm() -> Iterator[None]:
+    """Let timm's block take `qk_scale`, which it dropped in 0.4; MAE's code passes None."""
+    block = timm.models.vision_transformer.Block
+
+    def older_block(*args: Any, qk_scale: float | None = None, **kwargs: Any) -> torch.nn.Module:
+        assert qk_scale is None
+        return block(*args, **kwargs)
+
+    timm.models.vision_transformer.Block = older_block
+    try:
+        yield
+    finally:
+        timm.models.vision_transformer.Block = block
 
 
 def compare(theirs: torch.nn.Module, ours: torch.nn.Module, dtype: torch.dtype) -> dict[str, float]:

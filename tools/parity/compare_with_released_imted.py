@@ -1,8 +1,8 @@
 """Compare imTED here with the code that its authors released, stage by stage, on one photo.
 
     git clone https://github.com/LiewFeng/imTED authors
-    pip install --no-deps --target mmcv_site mmcv==1.7.2 addict yapf platformdirs terminaltables
-    export PYTHONPATH=mmcv_site
+    pip install --no-deps --target mmcv mmcv==1.7.2 addict yapf platformdirs terminaltables six
+    export PYTHONPATH=mmcv
     python tools/parity/compare_with_released_imted.py photo.jpg --authors authors
 
 Both get the same random weights, through a file in the released layout. A line has the largest
@@ -13,11 +13,9 @@ model.backbone.net.interpolate_offset=0.0
 """
 
 import argparse
-import logging
 import math
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +30,7 @@ from released_imted import BLOCK, PYRAMID
 
 from imted.checkpoint import load_checkpoint
 from imted.checkpoint.released import our_names
+from imted.compat import silence
 from imted.errors import UserError, exit_status
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "released"
@@ -71,8 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> list[Row]:
     if not (Path(args.authors) / "mmdet").is_dir():
         raise UserError(f"{args.authors} (--authors) is no clone of github.com/LiewFeng/imTED.")
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
+    silence()
     name = f"imted_{'mask' if args.masks else 'faster'}_rcnn_vit_{args.size}"
     config = LazyConfig.apply_overrides(
         LazyConfig.load(str(CONFIGS / f"{name}.py")), args.overrides
@@ -331,11 +329,9 @@ def train_ours(
         sampled.gt_boxes = Boxes(torch.cat([roi.pos_gt_bboxes, roi.neg_bboxes]))
         sampled.gt_masks = BitMasks(masks[objects])
         proposals.append(sampled)
-    return {
-        **rpn.losses(anchors, logits, labels, deltas, targets),
-        **heads._forward_box(features, proposals),
-        **heads._forward_mask(features, proposals),
-    }
+    heads.label_and_sample_proposals = lambda sampled, targets: sampled  # theirs has chosen
+    _, losses = heads(batch, features, proposals, proposals)
+    return {**rpn.losses(anchors, logits, labels, deltas, targets), **losses}
 
 
 if __name__ == "__main__":

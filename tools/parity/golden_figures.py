@@ -10,10 +10,8 @@ frozen generator, so the test makes the same without their code.
 import argparse
 import contextlib
 import json
-import logging
 import sys
 import tempfile
-import warnings
 import zlib
 
 import numpy as np
@@ -21,6 +19,8 @@ import released_imted
 import torch
 from compare_with_released_imted import has_area
 from PIL import Image
+
+from imted.compat import silence
 
 DEPTH, EARLY_BLOCK = 5, 4  # their pyramid reads the last of four blocks' maps
 # x0, y0, x1, y1: pooled from p2, p3 and p4, and one without area.
@@ -88,8 +88,7 @@ def main() -> None:
     )
     parser.add_argument("--authors", required=True, help="a clone of github.com/LiewFeng/imTED")
     authors = parser.parse_args().authors
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
+    silence()
     with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as folder:
         released_imted.install(authors)
         model, config = released_imted.build(

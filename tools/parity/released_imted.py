@@ -80,12 +80,11 @@ class _Extension(types.ModuleType):
         grad_input: torch.Tensor,
         **options: Any,
     ) -> None:
-        *size, sampling_ratio, aligned = _roi_align(**options)
-        grad_input.copy_(
-            torch.ops.torchvision._roi_align_backward(
-                grad_output, rois, *size, *grad_input.shape, sampling_ratio, aligned
-            )
-        )
+        # Pooling is linear: its gradient is the same at any features.
+        features = torch.zeros_like(grad_input, requires_grad=True)
+        with torch.enable_grad():
+            pooled = torch.ops.torchvision.roi_align(features, rois, *_roi_align(**options))
+        grad_input.copy_(torch.autograd.grad(pooled, features, grad_output)[0])
 
 
 def _roi_align(
@@ -102,7 +101,10 @@ def _roi_align(
 
 
 def install(authors: str) -> None:
-    """Make ``import mmdet`` import the clone in `authors`."""
+    """Make ``import mmdet`` import the clone in `authors`.
+
+    The names that NumPy dropped stay for good: the authors' code reads them as it runs.
+    """
     sys.modules["mmcv._ext"] = _Extension("mmcv._ext")
     import mmcv
 

@@ -1,6 +1,8 @@
 """Private parts of other libraries, and what silences them: each with its reason and its end.
 
-Nothing else in this project reaches behind another library's public names.
+Nothing else in the package reaches behind another library's public names, but for what a subclass
+overrides or reads of its own base class. tools/parity/released_imted.py, which runs the authors'
+old code, has stand-ins of its own. To be of use to any package, this module imports none of ours.
 """
 
 import contextlib
@@ -25,6 +27,7 @@ def quiet_libraries() -> None:
     - The NumPy array is not writable: Detectron2 makes bitmasks of pycocotools' arrays.
     - pkg_resources is deprecated: Detectron2's model zoo imports it.
     - timm.models.layers is deprecated: fvcore and Detectron2 import from there.
+    - broadcast_buffers is deprecated: Detectron2's configs state it for DDP, and so do ours.
     - is_fx_tracing: torch's own remark to itself while Detectron2 asks whether it is traced.
     - No CUDA runtime is found: torch's remark where Detectron2 lists the environment on a CPU.
     """
@@ -34,10 +37,20 @@ def quiet_libraries() -> None:
         ("The given NumPy array is not writable", UserWarning),
         ("pkg_resources is deprecated as an API", UserWarning),
         ("Importing from timm.models.layers is deprecated", FutureWarning),
+        ("`broadcast_buffers` is deprecated", FutureWarning),
     ):
         warnings.filterwarnings("ignore", message, category)
     for name in ("torch.fx._symbolic_trace", "torch.utils.cpp_extension"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def silence() -> None:
+    """Silence every warning, and every log but errors: for tools that run others' old code.
+
+    Can go with tools/parity, whose output is a table and nothing else.
+    """
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
 
 
 def forget_process_groups() -> None:

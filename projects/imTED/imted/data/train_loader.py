@@ -83,19 +83,24 @@ def build_train_loader(
 class ResumableBatchSampler(Sampler[list[Draw]]):
     """Group an endless stream of indices into batches of one aspect ratio.
 
-    Args:
-        sampler: Yields the indices of this rank.
-        batch_size: Images in a batch of this rank.
-        groups: The group of every image; None puts all in one.
+    Attributes:
+        start: How many batches to leave out.
     """
 
     def __init__(
         self, sampler: Sampler[int], batch_size: int, groups: list[int] | None = None
     ) -> None:
+        """Start with the first batch.
+
+        Args:
+            sampler: Yields the indices of this rank.
+            batch_size: Images in a batch of this rank.
+            groups: The group of every image; None puts all in one.
+        """
         self.sampler = sampler
         self.batch_size = batch_size
         self.groups = groups
-        self.start = 0  # the number of batches to leave out
+        self.start = 0
 
     def __iter__(self) -> Iterator[list[Draw]]:
         buckets: dict[int, list[Draw]] = {}
@@ -111,17 +116,18 @@ class ResumableBatchSampler(Sampler[list[Draw]]):
 
 
 class SeededDataset(Dataset):
-    """Map a dict to a sample under generators seeded for that one draw.
-
-    Args:
-        dataset: The dicts.
-        mapper: See `build_train_loader`.
-        seed: Every draw's own seed is derived from it and the draw's number over all processes.
-    """
+    """Map a dict to a sample under generators seeded for that one draw."""
 
     def __init__(
         self, dataset: DatasetFromList, mapper: Callable[[dict], dict | None], seed: int
     ) -> None:
+        """Keep the settings, and this process's place among all.
+
+        Args:
+            dataset: The dicts.
+            mapper: See `build_train_loader`.
+            seed: Every draw's own seed follows from it and the draw's number over all processes.
+        """
         self.dataset = dataset
         self.mapper = mapper
         self.seed = seed

@@ -123,8 +123,9 @@ def show_start(run: Run, found: Mapping[str, Split], resumed: bool) -> None:
     if found:
         classes = list(next(iter(found.values())).classes.values())
         more = f" and {len(classes) - 10} more" if len(classes) > 10 else ""
-        masks = "" if next(iter(found.values())).has_masks else "; no masks"
-        _row("classes", f"{len(classes)}: {', '.join(classes[:10])}{more}{masks}")
+        _row("classes", f"{len(classes)}: {', '.join(classes[:10])}{more}")
+        if not next(iter(found.values())).has_masks:
+            _row("", "no annotation has a mask: only boxes are learned")
     if resumed:
         _row("resume", run.cfg.train.output_dir)
 
@@ -192,7 +193,7 @@ def show_end(cfg: DictConfig, results: Mapping[str, Any], seconds: float) -> Non
     _row("done", f"{cfg.train.max_iter} iteration{many}, {_duration(seconds)}")
     if results:
         _row("result", show_results(results))
-    best = _read_best(folder)
+    best = _read_best(folder) if results else None
     if best:
         value = f"{best['metric']} {_number(best['value'])}"
         # The last evaluation counts as one iteration after the last step.

@@ -60,7 +60,7 @@ def _complete_masks(cfg: DictConfig, found: Split, json_file: str) -> None:
         if found.has_rle:  # Detectron2's default, polygons, cannot hold them
             OmegaConf.update(cfg, f"{mapper}.instance_mask_format", "bitmask", force_add=True)
         return
-    logger.info("No annotation of %s has a mask: masks are switched off.", json_file)
+    logger.debug("No annotation of %s has a mask: masks are switched off.", json_file)
     for key in ("mask_in_features", "mask_pooler", "mask_head"):
         cfg.model.roi_heads[key] = None
     for key in ("use_instance_mask", "recompute_boxes"):

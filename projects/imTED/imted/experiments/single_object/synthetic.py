@@ -1,4 +1,4 @@
-"""Write synthetic scenes of one shape each in the folders that single_object.py reads."""
+"""Write synthetic scenes of one shape each in the folders that `data` reads."""
 
 from pathlib import Path
 from xml.etree import ElementTree
