@@ -334,8 +334,8 @@ def test_five_are_named_and_the_rest_counted(folder):
             {"id": key, "file_name": f"{key}.png", "width": 40, "height": 30}
         )
     line = next(line for line in str(check(folder)).splitlines() if "missing image" in line)
-    assert line.startswith("  fatal: missing image files (7): image 3 (3.png), ")
-    assert "image 7 (7.png) and 2 more; " in line and "8.png" not in line
+    assert "fatal" in line and "(7)" in line and "and 2 more" in line
+    assert re.findall(r"image (\d) \(\1\.png\)", line) == list("34567")
 
 
 @pytest.mark.parametrize(
@@ -360,5 +360,5 @@ def test_file_that_is_no_coco_json(tmp_path, text, words):
 def test_missing_json_and_missing_image_root(folder, tmp_path):
     with pytest.raises(UserError, match=r"absent\.json"):
         check_dataset(str(tmp_path / "absent.json"), str(folder.images))
-    with pytest.raises(UserError, match=r"nowhere of .*train\.json is not a folder"):
+    with pytest.raises(UserError, match=r"nowhere .*train\.json"):
         check_dataset(folder.write(), str(tmp_path / "nowhere"))

@@ -40,7 +40,9 @@ def test_masks_in_train_alone_are_fatal_for_mask_models(folder):
     for entry in folder.content["annotations"]:
         del entry["segmentation"]
     vals = {masks: check(folder, "val", masks) for masks in (True, False)}
-    assert "masks in train but none in val" in check_pair(trains[True], vals[True]).fatal[0]
+    report = check_pair(trains[True], vals[True])
+    assert report.datasets[1].findings["mask_mismatch"] == ["val.json"]
+    assert len(report.fatal) == 1 and "val.json" in report.fatal[0]
     assert check_pair(trains[False], vals[False]).fatal == []
 
 

@@ -133,11 +133,6 @@ def test_a_whole_ring_has_a_hole_and_is_one_part(scenes):
         assert (ring.visible_parts, around) == (1, 2)
 
 
-def test_image_size_and_type(scenes):
-    assert all(scene.image.shape == (192, 192, 3) for scene in scenes)
-    assert all(scene.image.dtype == np.uint8 for scene in scenes)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
 def test_truth_evaluated_against_itself_has_ap_1(data, kind, capsys):
@@ -202,7 +197,7 @@ def test_interrupted_run_leaves_no_json_and_can_be_repeated(tmp_path, monkeypatc
 def test_output_of_other_options_is_kept(tmp_path, num_images, seed, options):
     annotations = write_split(tmp_path, "train", 3, 0, SMALL)
     before = annotations.read_bytes()
-    with pytest.raises(UserError, match="other options"):
+    with pytest.raises(UserError, match=r"train\.json .*--output"):
         write_split(tmp_path, "train", num_images, seed, options)
     assert annotations.read_bytes() == before
 
@@ -210,16 +205,16 @@ def test_output_of_other_options_is_kept(tmp_path, num_images, seed, options):
 def test_images_of_somebody_else_are_kept(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "holiday.jpg").write_bytes(b"mine")
-    with pytest.raises(UserError, match=r"holiday\.jpg"):
+    with pytest.raises(UserError, match=r"holiday\.jpg.*--output"):
         write_split(tmp_path, "train", 3, 0, SMALL)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--image-size", "100"], "multiple of 16"),
-        (["--image-size", "48"], "at least 64"),
-        (["--val-images", "-1"], "number of val images is -1"),
+        (["--image-size", "100"], "image_size is 100"),
+        (["--image-size", "48"], "image_size is 48"),
+        (["--val-images", "-1"], "val images is -1"),
         (["--seed", "-1"], "seed is -1"),
         (["--workers", "0"], "workers is 0"),
     ],

@@ -45,7 +45,7 @@ def test_shots_without_a_schedule_need_their_iterations_set():
     cfg.few_shot.shots = 30
     assert cfg.train.max_iter == 1200
     cfg.few_shot.shots = 7
-    with pytest.raises(UserError, match=r"schedule\.7shot.* not found.*; set train\.max_iter\."):
+    with pytest.raises(UserError, match=r"schedule\.7shot.*train\.max_iter"):
         check_settings(cfg)
     cfg.train.max_iter = 300
     check_settings(cfg)

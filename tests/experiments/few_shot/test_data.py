@@ -76,7 +76,7 @@ def test_a_box_without_area_is_no_instance():
         chosen = choose_shots(content, 3, seed, "train.json")
         assert number_of_instances(chosen) == dict.fromkeys(NAMES, 3)
         assert content["annotations"][0] not in chosen["annotations"]
-    with pytest.raises(UserError, match="has 3 instances"):
+    with pytest.raises(UserError, match=r"train\.json .*\b3 instances.*\b4 shots"):
         choose_shots(content, 4, 0, "train.json")
 
 
@@ -104,13 +104,13 @@ def test_an_image_gives_all_of_its_instances_unless_nothing_else_is_left():
 
 
 def test_too_few_instances_and_other_errors(content):
-    with pytest.raises(UserError, match="has 2 instances of 'ring' that aren't crowds; 3 shots"):
+    with pytest.raises(UserError, match=r"train\.json .*\b2 .*'ring'.*\b3 shots"):
         choose_shots(make_content({1: {2: 2, 7: 3, 9: 3}}, crowds={1: 5}), 3, 0, "train.json")
-    with pytest.raises(UserError, match="number of shots is 0"):
+    with pytest.raises(UserError, match="shots is 0"):
         choose_shots(content, 0, 0, "train.json")
-    with pytest.raises(UserError, match="class 'person' isn't among the categories of train"):
+    with pytest.raises(UserError, match=r"'person' .*train\.json .*--novel"):
         base_part(content, COCO_NOVEL, "train.json")
-    with pytest.raises(UserError, match="are novel"):
+    with pytest.raises(UserError, match=r"train\.json .*--novel"):
         base_part(content, list(NAMES.values()), "train.json")
 
 
@@ -173,10 +173,10 @@ def test_fsdet_file_that_is_missing_or_short(cocosplit, content):
     path = cocosplit / "full_box_2shot_star_trainval.json"
     part = json.loads(path.read_text())
     path.write_text(json.dumps({**part, "annotations": part["annotations"][:1]}))
-    with pytest.raises(UserError, match=r"full_box_2shot_star_trainval\.json has 1 instances"):
+    with pytest.raises(UserError, match=r"full_box_2shot_star_trainval\.json .*\b1 .*'star'"):
         read_fsdet_shots(cocosplit, content, 2, 0)
     path.unlink()
-    with pytest.raises(UserError, match=r"full_box_2shot_star_trainval\.json: there is no such"):
+    with pytest.raises(UserError, match=r"full_box_2shot_star_trainval\.json.*no such"):
         read_fsdet_shots(cocosplit, content, 2, 0)
 
 
@@ -207,7 +207,9 @@ def test_command_line(prepare, cocosplit, content, tmp_path, capsys):
     capsys.readouterr()
     for wrong in ([], [*own, *fsdet]):
         assert prepare(*wrong, *common, "--output", tmp_path / "d") == 1
-        assert capsys.readouterr().err == "error: Give either --json or --fsdet.\n"
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and "--json" in line and "--fsdet" in line
+    assert not (tmp_path / "d").exists()
 
 
 def test_the_command_writes_where_detectron2_looks(default_output):

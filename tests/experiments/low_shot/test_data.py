@@ -46,9 +46,9 @@ def test_a_choice_does_not_depend_on_the_order_in_the_file(content):
 
 @pytest.mark.parametrize("percent", [0, -1, 101])
 def test_errors(content, percent):
-    with pytest.raises(UserError, match="percentage is"):
+    with pytest.raises(UserError, match=f"percentage .*{percent};"):
         choose_images(content, percent, 0, "train.json")
-    with pytest.raises(UserError, match=r"train\.json has no images"):
+    with pytest.raises(UserError, match=r"train\.json .*images"):
         choose_images({**content, "images": []}, 1, 0, "train.json")
 
 
@@ -64,7 +64,7 @@ def test_command_line(load_script, content, tmp_path, capsys):
     assert written == choose_images(content, 10, 1, "train.json")
     capsys.readouterr()
     assert module.main([*args[:1], str(tmp_path / "absent.json"), *args[2:]]) == 1
-    assert "there is no such annotation file" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/absent.json")
 
 
 def test_the_command_writes_where_detectron2_looks(default_output):

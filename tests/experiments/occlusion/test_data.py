@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -128,15 +129,15 @@ def test_the_shapes_have_exact_lists(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("segmentation", None, "a.json: annotation 1 has no segmentation"),
-        ("occlusion_ratio", 12.5, "a.json: annotation 1 has occlusion_ratio 12.5"),
-        ("occlusion_ratio", "NAN", "a.json: annotation 1 has occlusion_ratio 'NAN'"),
+        ("segmentation", None, "segmentation"),
+        ("occlusion_ratio", 12.5, "occlusion_ratio 12.5"),
+        ("occlusion_ratio", "NAN", "occlusion_ratio 'NAN'"),
     ],
 )
 def test_errors_in_the_json_are_named(field, value, message):
     content = make_content(CUT)
     content["annotations"][0][field] = value
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=rf"a\.json.*annotation 1 .*{message}"):
         derive_lists(content, "a.json")
 
 
@@ -152,7 +153,8 @@ def test_the_command_derives_lists_and_ratios(prepare, tmp_path, capsys):
     source.write_text(json.dumps(make_content(CUT, BAR)))
     assert prepare("derive", "--json", source, "--output", tmp_path / "new/lists") == 0
     printed = capsys.readouterr().out
-    assert "separated.json: 1 objects" in printed and "2 occlusion ratios are estimates" in printed
+    assert re.search(r"separated\.json: 1 ", printed)
+    assert re.search(r"annotations\.json: 2 .*estimates", printed)
     lists = {name: read_list(str(tmp_path / f"new/lists/{name}.json")) for name in occlusion.LISTS}
     assert lists == derive_lists(json.loads(source.read_text()), "truth.json")
     derived = json.loads((tmp_path / "new/lists/annotations.json").read_text())
@@ -166,9 +168,9 @@ def test_the_command_converts_the_published_lists(prepare, tmp_path, capsys):
         (tmp_path / f"{name}_coco.pkl").write_bytes(pickle.dumps(content))
     paths = [f"--{name}={tmp_path}/{name}_coco.pkl" for name in occlusion.LISTS]
     assert prepare("published", *paths, "--output", tmp_path) == 0
-    printed = capsys.readouterr().out
-    assert "occluded.json: 2 objects, 1 of unknown ratio\n" in printed
-    assert "separated.json: 1 objects\n" in printed
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.search(r"occluded\.json: 2 .* 1 .*unknown", first)
+    assert "separated.json: 1 " in second and "unknown" not in second
     lists = [read_list(str(tmp_path / f"{name}.json")) for name in occlusion.LISTS]
     assert [(i.file_name, i.category, i.annotation_id, i.occlusion_ratio) for i in lists[0]] == [
         ("1.jpg", "tv", 4, 0.25),
@@ -181,7 +183,7 @@ def test_the_command_converts_the_published_lists(prepare, tmp_path, capsys):
 def test_an_image_without_its_size_is_named():
     content = make_content(CUT, BAR)
     del content["images"][0]["height"]
-    with pytest.raises(UserError, match=r"a\.json: image 5 has no height"):
+    with pytest.raises(UserError, match=r"a\.json.*image 5 .*height"):
         add_ratios(content, "a.json")
 
 
@@ -195,14 +197,14 @@ def text_of(**changes) -> str:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "there is no such annotation file"),
-        ("[]", "holds a list"),
-        ('{"images": []}', "has no list 'annotations'"),
-        ('{"images": [], "annotations": [{"id": 1}], "categories": []}', "usable 'image_id'"),
-        (text_of(segmentation=[[5, 5]]), "segmentation of annotation 1 can't be read"),
-        (text_of(segmentation=[1, 2, 3, 4, 5, 6]), "segmentation of annotation 1 can't be read"),
-        (text_of(segmentation={"size": [9, 9], "counts": [0, 81]}), "of another size"),
-        (text_of(image_id=7), "an annotation names 7, which is none of its images"),
+        (None, "no such"),
+        ("[]", "results file"),
+        ('{"images": []}', "no list 'annotations'"),
+        ('{"images": [], "annotations": [{"id": 1}], "categories": []}', "'image_id'"),
+        (text_of(segmentation=[[5, 5]]), "segmentation of annotation 1"),
+        (text_of(segmentation=[1, 2, 3, 4, 5, 6]), "segmentation of annotation 1"),
+        (text_of(segmentation={"size": [9, 9], "counts": [0, 81]}), "annotation 1 is of another size"),
+        (text_of(image_id=7), "names 7,"),
     ],
 )
 def test_the_command_names_errors_in_one_line(prepare, tmp_path, capsys, content, message):

@@ -87,7 +87,7 @@ def test_a_pickle_that_executes_is_refused_and_not_executed(read, tmp_path, plac
         Attack(np.save, str(target), 1),
     ]
     for attack in attacks:
-        with pytest.raises(UserError, match=r"list.pkl would execute"):
+        with pytest.raises(UserError, match=r"list\.pkl .*execute"):
             read(place(attack), protocol)
     assert not target.exists() and not target.with_suffix(".npy").exists()
     pickle.loads(pickle.dumps(attacks[1], protocol))  # the attack is a real one
@@ -97,26 +97,26 @@ def test_a_pickle_that_executes_is_refused_and_not_executed(read, tmp_path, plac
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({}, "holds a dict"),
-        ([item()[:5]], "item 0 is not .file name"),
-        ([item(), item(rle={"size": [6, 8]})], "item 1 is not .file name"),
-        ([item(rle=MASK.tolist())], "item 0 is not .file name"),
-        ([item(ratio="much")], "item 0 is not .file name"),
-        ([item(category=3)], "item 0 is missing the name"),
-        ([item(rle=coco_mask.encode(np.zeros((6, 8), np.uint8, order="F")))], "its mask is empty"),
-        ([item(box=np.array([None, 1]))], "NumPy's type 'O8'"),
+        ({}, "dict"),
+        ([item()[:5]], "item 0 "),
+        ([item(), item(rle={"size": [6, 8]})], "item 1 .*counts"),
+        ([item(rle=MASK.tolist())], "item 0 .*RLE"),
+        ([item(ratio="much")], "item 0 .*much"),
+        ([item(category=3)], "item 0 .*class"),
+        ([item(rle=coco_mask.encode(np.zeros((6, 8), np.uint8, order="F")))], "item 0 .*mask"),
+        ([item(box=np.array([None, 1]))], "'O8'"),
     ],
 )
 def test_other_data_are_named(read, content, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=rf"list\.pkl.*{message}"):
         read(content)
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps([item()])[:-20]])
 def test_a_damaged_file_is_refused(tmp_path, content):
     path = tmp_path / "list.pkl"
-    with pytest.raises(UserError, match=r"list.pkl: there is no such list"):
+    with pytest.raises(UserError, match=r"list\.pkl.*download"):
         read_published_list(str(path))
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"list.pkl is no pickle of plain data"):
+    with pytest.raises(UserError, match=r"list\.pkl.*pickle"):
         read_published_list(str(path))

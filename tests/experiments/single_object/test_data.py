@@ -1,4 +1,5 @@
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +66,10 @@ def test_images_with_exactly_one_box_in_imagenets_folders(add, tmp_path):
     ("content", "message"),
     [
         ("<object>", "is not XML"),
-        (an_object(""), "object 1 has no name"),
-        (an_object(box=(1, 2, "wide", 4)), "needs numbers in xmin, ymin, xmax, ymax"),
-        ("<object><name>n01</name></object>", "needs numbers"),
-        (an_object(box=(1, 2, "nan", 4)), "needs numbers"),
+        (an_object(""), "object 1 .*name"),
+        (an_object(box=(1, 2, "wide", 4)), "bndbox of object 1 .*xmin, ymin, xmax, ymax"),
+        ("<object><name>n01</name></object>", "bndbox of object 1"),
+        (an_object(box=(1, 2, "nan", 4)), "bndbox of object 1"),
     ],
 )
 def test_broken_xml_is_named(add, tmp_path, content, message):
@@ -92,9 +93,9 @@ def test_known_faults_of_imagenets_xml_files(add, tmp_path, caplog, monkeypatch)
     for record in records:
         (annotation,) = record["annotations"]
         assert (annotation["category_id"], annotation["bbox"]) == (0, [1, 2, 11, 22])
-    assert "2 of 4 images have exactly one box; 1 more have one of no area" in caplog.text
+    assert re.search(r"CLS-LOC/train: 2 of 4 .* 1 more", caplog.text)
     path = add("val/e", an_object("n99"))
-    with pytest.raises(UserError, match=f"{path}: .*'n99' is none of the train folders"):
+    with pytest.raises(UserError, match=rf"{path}.*'n99'"):
         read_single_object(str(tmp_path), "val", 1)
 
 
@@ -111,18 +112,18 @@ def test_boxes_of_another_size_are_brought_to_the_images(add, tmp_path):
 
 
 def test_other_errors_are_named(add, tmp_path):
-    with pytest.raises(UserError, match=r"train does not exist.*dataloader.train.dataset.root"):
+    with pytest.raises(UserError, match=r"/train .*dataloader\.train\.dataset\.root"):
         read_single_object(str(tmp_path), "train", 1)
     add("train/n01/one", an_object())
-    with pytest.raises(UserError, match=r"has 1 classes and the model 7; set model.num_classes=1"):
+    with pytest.raises(UserError, match=r"/train has 1 .* 7; .*model\.num_classes=1"):
         read_single_object(str(tmp_path), "train", 7)
     with pytest.raises(UserError, match="'test'"):
         read_single_object(str(tmp_path), "test", 1)
     (tmp_path / "Data/CLS-LOC/train/n01/one.JPEG").unlink()
-    with pytest.raises(UserError, match=r"one.xml describes .*one.JPEG, which does not exist"):
+    with pytest.raises(UserError, match=r"one\.xml .*one\.JPEG"):
         read_single_object(str(tmp_path), "train", 1)
     add("train/n01/one", an_object() * 2)
-    with pytest.raises(UserError, match="no XML file with exactly one object"):
+    with pytest.raises(UserError, match="/train .*exactly one object"):
         read_single_object(str(tmp_path), "train", 1)
 
 
@@ -157,23 +158,26 @@ def test_shapes_are_written_as_they_are_read(tmp_path):
 
 def test_shapes_writer_refuses_a_full_folder_and_wrong_numbers(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="is not empty"):
+    with pytest.raises(UserError, match=f"{tmp_path} .*--output"):
         write_single_object(tmp_path, {"train": 1}, 0, OPTIONS)
-    with pytest.raises(UserError, match="number of val images is 0"):
+    with pytest.raises(UserError, match="val images is 0"):
         write_single_object(tmp_path / "new", {"val": 0}, 0, OPTIONS)
     with pytest.raises(UserError, match="seed is -1"):
         write_single_object(tmp_path / "new", {"val": 1}, -1, OPTIONS)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_command_writes_shapes_into_an_empty_folder_alone(load_script, tmp_path, capsys):
     main = load_script("datasets/prepare_single_object.py").main
     args = ["--output", str(tmp_path), "--train-images", "3", "--val-images", "2"]
     assert main([*args, "--image-size", "64", "--class-colours"]) == 0
-    assert capsys.readouterr().out == f"{tmp_path}: 3 + 2 images\n"
+    assert f"{tmp_path}: 3 + 2 " in capsys.readouterr().out
     records = read_single_object(str(tmp_path), "train", len(CLASS_NAMES))
     assert [Image.open(record["file_name"]).size for record in records] == [(64, 64)] * 3
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     assert main(args) == 1
-    assert f"error: {tmp_path} is not empty" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path} ")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
 def test_the_command_writes_where_detectron2_looks(default_output):
