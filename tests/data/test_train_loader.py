@@ -123,3 +123,13 @@ def test_errors(monkeypatch):
     at_rank(monkeypatch, 0, 2)
     with pytest.raises(UserError, match=r"total_batch_size is 3.*multiple.*\(2\)"):
         batches(1, total_batch_size=3)
+
+
+def test_without_a_seed_the_processes_share_one(monkeypatch):
+    """As Detectron2's samplers do; train_net.py gives the run's seed."""
+    monkeypatch.setattr("imted.data.train_loader.comm.shared_random_seed", lambda: 7)
+    drawn = []
+    for seed in (None, 7):
+        loader = build_train_loader(list(range(9)), lambda record: {"n": record}, 3, seed=seed)
+        drawn.append([sample["n"] for sample in next(iter(loader))])
+    assert drawn[0] == drawn[1]

@@ -32,6 +32,7 @@ NAMES = {
 }
 MASK_RATIO = 0.75
 MASK_SEED = 7
+Model = Any  # an autoencoder of either code: torch's type of a module knows none of its attributes
 Result = TypeVar("Result")
 
 
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     return int(not largest <= args.tolerance)
 
 
-def build_official(clone: str, size: str) -> torch.nn.Module:
+def build_official(clone: str, size: str) -> Model:
     """Build MAE's own model with random weights; its code expects an older timm and NumPy."""
     sys.path.insert(0, clone)
     torch.manual_seed(0)
@@ -100,7 +101,7 @@ def _older_timm() -> Iterator[None]:
         timm.models.vision_transformer.Block = block
 
 
-def compare(theirs: torch.nn.Module, ours: torch.nn.Module, dtype: torch.dtype) -> dict[str, float]:
+def compare(theirs: Model, ours: Model, dtype: torch.dtype) -> dict[str, float]:
     """Return the relative difference of each stage, for the same images and the same mask."""
     pixels = torch.randint(0, 256, (2, 3, 224, 224)).to(dtype)
     images = (pixels - ours.pixel_mean) / ours.pixel_std

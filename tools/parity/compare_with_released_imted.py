@@ -26,7 +26,7 @@ from detectron2.config import LazyConfig, instantiate
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import BitMasks, Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
-from released_imted import BLOCK, PYRAMID
+from released_imted import BLOCK, PYRAMID, Model
 
 from imted.checkpoint import load_checkpoint
 from imted.checkpoint.released import our_names
@@ -100,7 +100,7 @@ def _run(args: argparse.Namespace) -> list[Row]:
 
 @torch.no_grad()
 def compare_inference(
-    theirs: torch.nn.Module, ours: torch.nn.Module, image: torch.Tensor, meta: dict, item: dict
+    theirs: Model, ours: Model, image: torch.Tensor, meta: dict, item: dict
 ) -> list[Row]:
     """Compare every stage's output: [alone, chained] for each.
 
@@ -149,7 +149,7 @@ def _compare(stage: str, reference: torch.Tensor, results: list[torch.Tensor]) -
 
 
 def infer_ours(
-    model: torch.nn.Module, batch: ImageList, given: Values, photo_size: tuple[int, int]
+    model: Model, batch: ImageList, given: Values, photo_size: tuple[int, int]
 ) -> Values:
     """Run inference and return every stage's output under the names of `released_imted.infer`.
 
@@ -164,7 +164,7 @@ def infer_ours(
     rpn, heads = model.proposal_generator, model.roi_heads
 
     def source(name: str) -> torch.Tensor:
-        return given.get(name, out.get(name))
+        return given[name] if name in given else out[name]
 
     def at_encoder(module: torch.nn.Module, args: tuple, output: Values) -> Values:
         out.update({f"block{BLOCK}": output["last_feat"], **output})
@@ -240,9 +240,7 @@ def match(reference: torch.Tensor, rows: torch.Tensor) -> tuple[float, int, bool
     return distance[near].max().item() / scale, int((~near).sum()) + others, same
 
 
-def compare_training(
-    theirs: torch.nn.Module, ours: torch.nn.Module, image: torch.Tensor, meta: dict
-) -> list[Row]:
+def compare_training(theirs: Model, ours: Model, image: torch.Tensor, meta: dict) -> list[Row]:
     """Compare losses and gradients on two images of different sizes, cut from the photo.
 
     See `compare_inference` for the arguments.
@@ -257,10 +255,10 @@ def compare_training(
         for size in batch.image_sizes
     ]
     their_losses, chosen = released_imted.train(theirs, batch.tensor, metas, truth)
-    sum(their_losses.values()).backward()
+    sum(their_losses.values(), torch.zeros(())).backward()
     with EventStorage():
         our_losses = train_ours(ours, batch, chosen, truth)
-    sum(our_losses.values()).backward()
+    sum(our_losses.values(), torch.zeros(())).backward()
 
     rows = [
         (name, [relative(our_losses[name], loss)], f"{loss.item():.4f}")
@@ -277,7 +275,7 @@ def compare_training(
         if parameter.requires_grad and name != _NO_GRADIENT
     }
     differences = {name: relative(*pair) for name, pair in gradients.items()}
-    worst = sorted(differences, key=differences.get, reverse=True)
+    worst = sorted(differences, key=differences.__getitem__, reverse=True)
     median = differences[worst[len(worst) // 2]]
     rows.append((f"gradients of {len(worst)} tensors", [median], "median; the largest are"))
     rows.extend((f"  {name}", [differences[name]], "") for name in worst[:_LISTED])
@@ -293,7 +291,7 @@ def _random_objects(
     corners[:, 1] = torch.minimum(corners[:, 1] + 24, limit)
     center, radius = corners.mean(dim=1), (corners[:, 1] - corners[:, 0]) / 2
     x, y = (
-        (torch.arange(limit[i]) + 0.5 - center[:, i, None]) / radius[:, i, None] for i in (0, 1)
+        (torch.arange(size[1 - i]) + 0.5 - center[:, i, None]) / radius[:, i, None] for i in (0, 1)
     )
     masks = x[:, None, :].square() + y[:, :, None].square() < 1
     classes = torch.randint(0, 80, (6,), generator=generator)
@@ -301,7 +299,7 @@ def _random_objects(
 
 
 def train_ours(
-    model: torch.nn.Module, batch: ImageList, chosen: dict[str, list], truth: list[tuple]
+    model: Model, batch: ImageList, chosen: dict[str, list], truth: list[tuple]
 ) -> Values:
     """Compute the losses in training mode for the anchors and RoIs of `released_imted.train`."""
     features = model.train().backbone(batch.tensor)

@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 import zlib
+from typing import Any
 
 import numpy as np
 import released_imted
@@ -32,7 +33,7 @@ BOXES = [
 ]
 _FIRST = 12  # of the proposals and the detections: rounding could change the order further on
 _DIM, _CHANNELS = 32, 12
-_CHANGES = {
+_CHANGES: dict[str, dict[str, Any]] = {
     "backbone": dict(
         img_size=64, embed_dim=_DIM, depth=DEPTH, num_heads=2, out_indices=list(range(EARLY_BLOCK))
     ),

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torchvision
 
+Model = Any  # a detector of either code: torch's type of a module knows none of its attributes
 PYRAMID = ("p2", "p3", "p4", "p5", "p6")
 BLOCK = 12  # their pyramid reads this one, of ViT-L's 24 too
 # Box and mask heads are compared on this many of the proposals.
@@ -114,9 +115,7 @@ def install(authors: str) -> None:
     sys.path.insert(0, authors)
 
 
-def build(
-    authors: str, name: str, changes: dict[str, object] | None = None
-) -> tuple[torch.nn.Module, object]:
+def build(authors: str, name: str, changes: dict[str, object] | None = None) -> tuple[Model, Any]:
     """Build a detector from one of their configs, without pre-trained weights.
 
     Args:
@@ -168,7 +167,7 @@ def spread(name: str, noise: torch.Tensor) -> torch.Tensor:
     return noise * gain / math.sqrt(fan_in)
 
 
-def read_image(config: object, path: str, scale: list[int]) -> tuple[torch.Tensor, dict]:
+def read_image(config: Any, path: str, scale: list[int]) -> tuple[torch.Tensor, dict]:
     """Run their test pipeline on a file: the padded image (1, 3, H, W) and its meta."""
     from mmdet.datasets.pipelines import Compose
 
@@ -180,7 +179,7 @@ def read_image(config: object, path: str, scale: list[int]) -> tuple[torch.Tenso
 
 @torch.no_grad()
 def infer(
-    model: torch.nn.Module,
+    model: Model,
     image: torch.Tensor,
     meta: dict,
     block: int = BLOCK,
@@ -235,7 +234,7 @@ def infer(
 
 
 def train(
-    model: torch.nn.Module, images: torch.Tensor, metas: list[dict], truth: list[tuple]
+    model: Model, images: torch.Tensor, metas: list[dict], truth: list[tuple]
 ) -> tuple[dict[str, torch.Tensor], dict[str, list]]:
     """Compute the losses in training mode.
 
@@ -251,7 +250,7 @@ def train(
     from mmdet.core import BitmapMasks
 
     model.train()
-    chosen = {"anchors": [], "rois": []}
+    chosen: dict[str, list] = {"anchors": [], "rois": []}
     samplers = (model.rpn_head.sampler, model.roi_head.bbox_sampler)
     for sampler, results in zip(samplers, chosen.values(), strict=True):
 
@@ -275,6 +274,6 @@ def train(
     losses = model.forward_train(images, metas, boxes, classes, **masks)
     losses = {_LOSSES[name]: value for name, value in losses.items() if name in _LOSSES}
     return {
-        name: sum(value) if isinstance(value, list) else value.sum()
+        name: sum(value, torch.zeros(())) if isinstance(value, list) else value.sum()
         for name, value in losses.items()
     }, chosen

@@ -203,7 +203,7 @@ def text_of(**changes) -> str:
         ('{"images": [], "annotations": [{"id": 1}], "categories": []}', "'image_id'"),
         (text_of(segmentation=[[5, 5]]), "segmentation of annotation 1"),
         (text_of(segmentation=[1, 2, 3, 4, 5, 6]), "segmentation of annotation 1"),
-        (text_of(segmentation={"size": [9, 9], "counts": [0, 81]}), "annotation 1 is of another size"),
+        (text_of(segmentation={"size": [9, 9], "counts": [0, 81]}), "annotation 1 is of another"),
         (text_of(image_id=7), "names 7,"),
     ],
 )

@@ -123,7 +123,7 @@ def test_other_errors_are_named(add, tmp_path):
     with pytest.raises(UserError, match=r"one\.xml .*one\.JPEG"):
         read_single_object(str(tmp_path), "train", 1)
     add("train/n01/one", an_object() * 2)
-    with pytest.raises(UserError, match="/train .*exactly one object"):
+    with pytest.raises(UserError, match=r"/train .*exactly one object"):
         read_single_object(str(tmp_path), "train", 1)
 
 

@@ -1,4 +1,4 @@
-"""ROI heads that host the MAE decoder, and the paper's ladder from Faster R-CNN to imTED."""
+"""ROI heads that host the MAE decoder, and the paper's variants from Faster R-CNN to imTED."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -71,7 +71,7 @@ class ImTEDROIHeads(StandardROIHeads):
         """Build the modules.
 
         Args:
-            variant: Which step of the paper's ladder to build, a key of :data:`VARIANTS`.
+            variant: Which variant of the paper to build, a key of :data:`VARIANTS`.
             encoder_dim: Channels of the encoder feature.
             decoder: Arguments of :class:`DecoderBoxHead` except `encoder_dim`.
             encoder_feature: Name of the encoder feature among the backbone's outputs.
