@@ -130,6 +130,6 @@ def test_without_a_seed_the_processes_share_one(monkeypatch):
     monkeypatch.setattr("imted.data.train_loader.comm.shared_random_seed", lambda: 7)
     drawn = []
     for seed in (None, 7):
-        loader = build_train_loader(list(range(9)), lambda record: {"n": record}, 3, seed=seed)
+        loader = build_train_loader([{"n": i} for i in range(9)], dict, 3, seed=seed)
         drawn.append([sample["n"] for sample in next(iter(loader))])
     assert drawn[0] == drawn[1]

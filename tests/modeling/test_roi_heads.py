@@ -78,7 +78,7 @@ def test_what_each_variant_reads(small_detector, variant):
         assert changed == any(name in reads for name in names), names
 
 
-def test_the_ladder_has_no_other_variant():
+def test_there_is_no_other_variant():
     assert set(VARIANTS) == set(LADDER)
 
 
