@@ -1,4 +1,4 @@
-"""Detectron2's ViTDet Mask R-CNN, ViT-S, which isn't in its model zoo: ViT-B's settings, narrower."""
+"""Detectron2's ViTDet Mask R-CNN, ViT-S, not in its model zoo: ViT-B's settings, narrower."""
 
 from ..coco.imted_mask_rcnn_vit_small_3x import lr_multiplier, train
 from ..common.sizes import small
