@@ -23,6 +23,7 @@ from imted.coco_check.dataset import summarize
 from imted.data.coco_json import register_coco_json
 from imted.engine.config import load_config
 from imted.engine.dataset import complete_from_dataset
+from imted.engine.train import build_loader
 from imted.errors import UserError, exit_status
 from imted.visualization.drawing import (
     draw_annotations,
@@ -150,10 +151,8 @@ def draw_samples(args: argparse.Namespace) -> Iterator[Picture]:
     loader = cfg.dataloader.train
     metadata = metadata_of(loader, args.config_file)
     loader.total_batch_size, loader.num_workers = 1, 0
-    if "seed" not in loader:
-        loader.seed = cfg.train.seed
     image_format = loader.mapper.image_format
-    for i, (sample,) in enumerate(islice(instantiate(loader), args.num)):
+    for i, (sample,) in enumerate(islice(build_loader(cfg), args.num)):
         stem = os.path.splitext(os.path.basename(sample["file_name"]))[0]
         yield f"{i:04d}_{stem}.png", draw_training_sample(sample, image_format, metadata)
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from imted.engine.console import show_results, start_logging
+from imted.engine.console import format_results, start_logging
 
 PROGRESS = re.compile(r"^\[\d\d:\d\d:\d\d\]  (eta|iter): ", re.MULTILINE)
 
@@ -68,4 +68,4 @@ def test_colours_of_libraries_stay_out_of_the_log(tmp_path):
     ],
 )
 def test_results_in_one_line(results, line):
-    assert show_results(results) == line
+    assert format_results(results) == line

@@ -1,8 +1,7 @@
 """The one loader: MAE checkpoints migrate into detectors, detectors load as they are."""
 
 import logging
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -10,10 +9,11 @@ from torch import nn
 from imted.errors import UserError
 from imted.modeling import ModelParts, ReleasedPyramid, parts_of
 from imted.modeling.migration import (
-    adapt,
+    STACK,
     is_mae,
     migration_sources,
     size_message,
+    take_values,
     to_official_names,
 )
 from imted.modeling.parts import DECODER, PIXELS
@@ -25,7 +25,6 @@ from .report import LoadReport
 logger = logging.getLogger(__name__)
 
 _NO_SUCH_PART = "the model has no such part"
-_STACK = re.compile(r"(.*blocks)\.\d+\.")
 
 
 def load_checkpoint(
@@ -64,8 +63,15 @@ def load_checkpoint(
         sources = _own_sources(model, weights, names, report, parts if fine_tune else None)
         if released:
             _check_released(model, report)
-    _check_depth(weights, sources, report)
-    _copy(model, weights, sources, report, parts)
+    # All is checked before anything is copied: an error leaves the model as it was.
+    state, source = model.state_dict(), f"{path} (train.init_checkpoint)"
+    values, report.adapted = take_values(
+        state, weights, sources, source, lambda name: _message_for(name, parts)
+    )
+    with torch.no_grad():
+        for name, value in values.items():
+            state[name].copy_(value)
+    report.loaded = sources
     logger.debug(report.table())
     return report
 
@@ -142,59 +148,20 @@ def _check_released(model: nn.Module, report: LoadReport) -> None:
             "and the config's model differs from theirs; choose its config in configs/released."
         )
     for key in report.left_out:
-        if not _STACK.match(key):  # what has more blocks is of another size
+        if not STACK.match(key):  # what has more blocks is of another size
             raise UserError(
                 f"{report.path} (train.init_checkpoint) holds {key!r}, for which the config's "
                 "model has no place; choose the file's own config in configs/released."
             )
 
 
-def _check_depth(
-    weights: dict[str, torch.Tensor], sources: dict[str, str], report: LoadReport
-) -> None:
-    """Refuse a file with more blocks than the model has, rather than leave the last ones out."""
-    loaded = {match.group(1) for key in sources.values() if (match := _STACK.match(key))}
-    for key in report.left_out:
-        if (match := _STACK.match(key)) and match.group(1) in loaded:
-            shape = tuple(weights[key].shape)
-            source = f"{report.path} (train.init_checkpoint)"
-            raise UserError(size_message(source, key, shape, "absent"))
-
-
-def _copy(
-    model: nn.Module,
-    weights: dict[str, torch.Tensor],
-    sources: dict[str, str],
-    report: LoadReport,
-    parts: ModelParts,
-) -> None:
-    """Check every tensor first, then copy: an error leaves the model as it was."""
-    state = model.state_dict()
-    values = {}
-    for name, key in sources.items():
-        target = state[name]
-        if key not in weights:
-            raise UserError(
-                f"{report.path} (train.init_checkpoint) is missing {key!r}, which the config's "
-                "model needs; choose the config that the file was made with."
-            )
-        value, change = adapt(key, weights[key], target)
-        if change:
-            report.adapted[name] = change
-        if value.shape != target.shape:
-            found, expected = tuple(value.shape), f"{tuple(target.shape)}"
-            message = size_message
-            if parts.of_classes(name):
-                # Class scores come before box regressors: where they fit, the classes do.
-                regressor = parts.class_boxes and name.startswith(f"{parts.class_boxes.name}.")
-                message = _box_message if regressor else _class_message
-            source = f"{report.path} (train.init_checkpoint)"
-            raise UserError(message(source, key, found, expected))
-        values[name] = value
-    with torch.no_grad():
-        for name, value in values.items():
-            state[name].copy_(value)
-    report.loaded.update(sources)
+def _message_for(name: str, parts: ModelParts) -> Callable[..., str]:
+    """Choose what to say of a parameter whose size is another."""
+    if not parts.of_classes(name):
+        return size_message
+    # Class scores come before box regressors: where they fit, the classes do.
+    regressor = parts.class_boxes and name.startswith(f"{parts.class_boxes.name}.")
+    return _box_message if regressor else _class_message
 
 
 def _class_message(source: str, key: str, found: tuple[int, ...], expected: str) -> str:

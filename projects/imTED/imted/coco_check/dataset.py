@@ -63,12 +63,12 @@ class CocoDataset:
         """Keep the paths; nothing is read yet.
 
         Args:
-        train_json: Annotations to train on; empty where there is only an evaluation.
-        train_images: The folder that its file names start from.
-        val_json: Held-out annotations.
-        val_images: Their folder.
-        masks: Whether the model learns masks.
-        output_dir: Folder of the run; repaired copies go to `datasets/` in it.
+            train_json: Annotations to train on; empty where there is only an evaluation.
+            train_images: The folder that its file names start from.
+            val_json: Held-out annotations.
+            val_images: Their folder.
+            masks: Whether the model learns masks.
+            output_dir: Folder of the run; repaired copies go to `datasets/` in it.
         """
         self.paths = {"train": (train_json, train_images), "val": (val_json, val_images)}
         self.masks = masks
@@ -190,6 +190,5 @@ def summarize(report: Report, output_dir: str) -> dict[str, Split]:
 
 def _counts(data: CheckedDataset) -> str:
     images, annotations = data.content["images"], data.content["annotations"]
-    empty = len(images) - len({annotation["image_id"] for annotation in annotations})
-    without = f" ({empty} without annotations)" if empty else ""
+    without = f" ({data.num_empty} without annotations)" if data.num_empty else ""
     return f"{len(images)} images{without}, {len(annotations)} annotations"

@@ -158,15 +158,21 @@ class CheckedDataset:
                 lines.append(f"{problem.what} ({len(items)}): {named}{more}; {problem.fix}")
         return lines
 
+    @property
+    def num_empty(self) -> int:
+        """How many images have no annotation."""
+        annotated = {entry.get("image_id") for entry in self.content["annotations"]}
+        return len(self.content["images"]) - len(annotated)
+
     def __str__(self) -> str:
         images, annotations = self.content["images"], self.content["annotations"]
-        empty = len(images) - len({annotation.get("image_id") for annotation in annotations})
         crowd = sum(bool(annotation.get("iscrowd")) for annotation in annotations)
         with_mask = sum(bool(annotation.get("segmentation")) for annotation in annotations)
         lines = [
             f"{self.split}: {self.json_file}, images in {self.image_root}",
-            f"  {len(images)} images ({empty} without annotations), {len(annotations)} annotations "
-            f"({crowd} crowd, {with_mask} with a mask), {len(self.content['categories'])} classes",
+            f"  {len(images)} images ({self.num_empty} without annotations), "
+            f"{len(annotations)} annotations ({crowd} crowd, {with_mask} with a mask), "
+            f"{len(self.content['categories'])} classes",
             self._histogram(),
             *(f"  fatal: {line}." for line in self.lines(fatal=True)),
             *(f"  repaired: {line}." for line in self.lines(fatal=False)),

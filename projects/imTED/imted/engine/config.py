@@ -154,11 +154,15 @@ def _get(node: DictConfig, part: str) -> Any:
         return _UNKNOWN
 
 
+def target_of(node: DictConfig) -> Any:
+    """Return the function or class that a LazyCall calls; None for a plain group."""
+    target = _get(node, "_target_") if "_target_" in _keys(node) else None
+    return locate(target) if isinstance(target, str) else target
+
+
 def _arguments(node: DictConfig) -> dict[str, Any]:
     """Return the arguments of the node's `_target_`, with their defaults."""
-    target = _get(node, "_target_") if "_target_" in _keys(node) else None
-    if isinstance(target, str):
-        target = locate(target)
+    target = target_of(node)
     # A class that hands **kwargs on to its base takes the base's arguments as well.
     functions = (
         [getattr(c, "__init__") for c in inspect.getmro(target)]  # noqa: B009
@@ -225,9 +229,7 @@ def _fits(value: Any, present: Any) -> bool:
 
 def _computes(node: DictConfig) -> tuple[type, ...]:
     """Return the plain type that a LazyCall computes, by its annotation: a value may replace it."""
-    target = _get(node, "_target_") if "_target_" in _keys(node) else None
-    function = locate(target) if isinstance(target, str) else target
-    kind = getattr(function, "__annotations__", {}).get("return")
+    kind = getattr(target_of(node), "__annotations__", {}).get("return")
     return (kind,) if kind in (int, float, str) else ()
 
 

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -72,7 +72,7 @@ class _ConsoleHandler(logging.StreamHandler):
         if record.levelno >= logging.WARNING:
             return f"{record.levelname}: {message}"
         if record.name in (_PROGRESS, _EVALUATION):
-            return f"[{logging.Formatter('%(asctime)s', '%H:%M:%S').format(record)[:8]}] {message}"
+            return f"[{logging.Formatter().formatTime(record, '%H:%M:%S')}] {message}"
         return message
 
 
@@ -121,10 +121,11 @@ def show_start(run: Run, found: Mapping[str, Split], resumed: bool) -> None:
         for repair in facts.repairs:
             _row("", f"repaired: {repair}")
     if found:
-        classes = list(next(iter(found.values())).classes.values())
+        facts = next(iter(found.values()))
+        classes = list(facts.classes.values())
         more = f" and {len(classes) - 10} more" if len(classes) > 10 else ""
         _row("classes", f"{len(classes)}: {', '.join(classes[:10])}{more}")
-        if not next(iter(found.values())).has_masks:
+        if not facts.has_masks:
             _row("", "no annotation has a mask: only boxes are learned")
     if resumed:
         _row("resume", run.cfg.train.output_dir)
@@ -132,10 +133,7 @@ def show_start(run: Run, found: Mapping[str, Split], resumed: bool) -> None:
 
 def show_weights(report: LoadReport) -> None:
     """Show what became of a file's weights."""
-    first, *rest = report.summary()
-    _row("weights", first)
-    for line in rest:
-        _row("", line)
+    _rows("weights", report.summary())
 
 
 def show_plan(run: Run, trainer: Trainer, start_iter: int, images: int | None) -> None:
@@ -169,7 +167,7 @@ def show_plan(run: Run, trainer: Trainer, start_iter: int, images: int | None) -
     )
 
 
-def show_results(results: Mapping[str, Any]) -> str:
+def format_results(results: Mapping[str, Any]) -> str:
     """Return the main metrics as one line: "box AP 27.1 (AP50 64.6), mask AP 27.1 (AP50 58.2)"."""
     parts = []
     for task, metrics in results.items():
@@ -192,7 +190,7 @@ def show_end(cfg: DictConfig, results: Mapping[str, Any], seconds: float) -> Non
     many = "s"[: cfg.train.max_iter != 1]
     _row("done", f"{cfg.train.max_iter} iteration{many}, {_duration(seconds)}")
     if results:
-        _row("result", show_results(results))
+        _row("result", format_results(results))
     best = _read_best(folder) if results else None
     if best:
         value = f"{best['metric']} {_number(best['value'])}"
@@ -203,12 +201,15 @@ def show_end(cfg: DictConfig, results: Mapping[str, Any], seconds: float) -> Non
     there = [name for name in (*files, "metrics.json", "log.txt") if _is_file(folder, name)]
     _row("files", f"{folder}: {', '.join(there)}")
     weights = "model_best.pth" if best else "model_final.pth"
-    config = os.path.join(folder, "config.yaml")
+    following = [f"tensorboard --logdir {folder}"]
     if results and weights in there:
-        path = os.path.join(folder, weights)
-        _row("next", f"python train_net.py --config-file {config} --eval-only \\")
-        _row("", f"    train.init_checkpoint={path}")
-    _row("" if results and weights in there else "next", f"tensorboard --logdir {folder}")
+        config, path = (os.path.join(folder, name) for name in ("config.yaml", weights))
+        following = [
+            f"python train_net.py --config-file {config} --eval-only \\",
+            f"    train.init_checkpoint={path}",
+            *following,
+        ]
+    _rows("next", following)
 
 
 @contextlib.contextmanager
@@ -221,6 +222,12 @@ def prints_to_log() -> Iterator[None]:
     finally:
         if text.getvalue().strip():
             logger.debug("Printed by the evaluation:\n%s", text.getvalue().strip())
+
+
+def _rows(title: str, lines: Iterable[str]) -> None:
+    for line in lines:
+        _row(title, line)
+        title = ""
 
 
 def _row(title: str, text: str) -> None:
@@ -246,15 +253,3 @@ def _read_best(folder: str) -> dict[str, Any] | None:
 
 def _is_file(folder: str, name: str) -> bool:
     return os.path.isfile(os.path.join(folder, name))
-
-
-__all__: Sequence[str] = (
-    "log_environment",
-    "prints_to_log",
-    "show_end",
-    "show_plan",
-    "show_results",
-    "show_start",
-    "show_weights",
-    "start_logging",
-)

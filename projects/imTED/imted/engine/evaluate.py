@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from imted.checkpoint import load_checkpoint
-from imted.engine.console import prints_to_log, show_results, show_weights
+from imted.engine.console import format_results, prints_to_log, show_weights
 from imted.engine.settings import Run
 from imted.errors import UserError
 
@@ -50,7 +50,7 @@ def do_test(run: Run, model: torch.nn.Module) -> dict[str, Any]:
     path = os.path.join(run.cfg.train.output_dir, "results.json")
     with open(path, "w") as f:
         json.dump(_plain(results), f, indent=2)
-    logger.info("Evaluated: %s. %s has all metrics.", show_results(results), path)
+    logger.info("Evaluated: %s. %s has all metrics.", format_results(results), path)
     return results
 
 

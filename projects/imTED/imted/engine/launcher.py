@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     args = argument_parser().parse_args(argv)
     try:
         # Errors in the config show before anything is started.
-        cfg = load_config(args.config_file, args.opts)
+        cfg = _load_config(args)
         device = Run.resolve(cfg).device
         make_output_dir(cfg)
         if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
@@ -101,10 +101,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Train or evaluate in this process, which is one of `comm.get_world_size()`."""
-    cfg = load_config(args.config_file, args.opts)
-    if args.eval_only:  # what a training has left stays as it is
-        cfg.train.output_dir = os.path.join(cfg.train.output_dir, EVALUATION)
-        make_output_dir(cfg)
+    cfg = _load_config(args)
     resolved = Run.resolve(_on_this_gpu(cfg))
     if resolved.device.type == "cuda" and resolved.device.index is not None:
         torch.cuda.set_device(resolved.device)
@@ -121,6 +118,14 @@ def run(args: argparse.Namespace) -> None:
         evaluate_checkpoint(resolved)
     else:
         do_train(resolved, resume=args.resume)
+
+
+def _load_config(args: argparse.Namespace) -> DictConfig:
+    """Load the config; an evaluation has a folder of its own, so that a training's files stay."""
+    cfg = load_config(args.config_file, args.opts)
+    if args.eval_only:
+        cfg.train.output_dir = os.path.join(cfg.train.output_dir, EVALUATION)
+    return cfg
 
 
 def _save_config(cfg: DictConfig) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 from imted.checkpoint import load_checkpoint, save_mae
 from imted.data.train_loader import ResumableBatchSampler, build_train_loader
 from imted.engine.checkpointers import RunCheckpointer, UntaggedCheckpointer
+from imted.engine.config import target_of
 from imted.engine.console import show_end, show_plan, show_weights
 from imted.engine.ema import EMAHook
 from imted.engine.evaluate import build_test, do_test
@@ -87,7 +88,7 @@ def _build_trainer(run: Run, model: nn.Module) -> Trainer:
     clip = cfg.train.clip_grad
     return Trainer(
         create_ddp_model(model, **ddp),
-        _build_loader(cfg),
+        build_loader(cfg),
         optimizer,
         accumulation_steps=cfg.train.accumulation_steps,
         amp_dtype=run.amp_dtype,
@@ -96,19 +97,15 @@ def _build_trainer(run: Run, model: nn.Module) -> Trainer:
     )
 
 
-def _build_loader(cfg: DictConfig) -> Any:
+def build_loader(cfg: DictConfig) -> Any:
     """Build the training loader; this project's own gets the run's seed.
 
     A config doesn't state it: Detectron2's tools hand all that is stated to loaders of theirs.
     """
     loader = cfg.dataloader.train
-    if loader._target_ in (build_train_loader, _name(build_train_loader)) and "seed" not in loader:
+    if target_of(loader) is build_train_loader and "seed" not in loader:
         OmegaConf.update(loader, "seed", cfg.train.seed, force_add=True)
     return instantiate(loader)
-
-
-def _name(function: Callable) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
 
 
 def _skip_batches(trainer: Trainer, number: int) -> None:

@@ -3,6 +3,7 @@
 from .decoder import DecoderBoxHead, MAEDecoder, ReconstructionDecoder
 from .detector import ImTEDDetector
 from .encoder import MAEEncoder
+from .image_model import ImageModel
 from .masked_autoencoder import MaskedAutoencoder
 from .modulated_pooler import ModulatedPooler
 from .parts import ModelParts, parts_of
@@ -16,6 +17,7 @@ __all__ = [
     "EncoderPyramid",
     "ImTEDDetector",
     "ImTEDROIHeads",
+    "ImageModel",
     "MAEDecoder",
     "MAEEncoder",
     "MaskedAutoencoder",

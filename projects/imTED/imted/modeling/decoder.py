@@ -35,14 +35,14 @@ class MAEDecoder(nn.Module):
         """Build the modules.
 
         Args:
-        encoder_dim: Channels of the tokens that come in (D).
-        dim: Channels of a decoder token (C).
-        depth: Number of decoder blocks.
-        num_heads: Attention heads.
-        mlp_ratio: Hidden width of the MLP over `dim`.
-        grid_size: Patches along one side of a pre-training image.
-        drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
-        use_act_checkpoint: Recompute each block in the backward pass to save memory.
+            encoder_dim: Channels of the tokens that come in (D).
+            dim: Channels of a decoder token (C).
+            depth: Number of decoder blocks.
+            num_heads: Attention heads.
+            mlp_ratio: Hidden width of the MLP over `dim`.
+            grid_size: Patches along one side of a pre-training image.
+            drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
+            use_act_checkpoint: Recompute each block in the backward pass to save memory.
         """
         super().__init__()
         self.norm = LayerNorm(encoder_dim)
@@ -67,8 +67,8 @@ class ReconstructionDecoder(MAEDecoder):
         """Build the modules.
 
         Args:
-        patch_size: Side of a patch in pixels.
-        **kwargs: See :class:`MAEDecoder`.
+            patch_size: Side of a patch in pixels.
+            **kwargs: See :class:`MAEDecoder`.
         """
         super().__init__(**kwargs)
         dim = self.decoder_embed.out_features
@@ -116,8 +116,8 @@ class DecoderBoxHead(MAEDecoder):
         """Build the modules.
 
         Args:
-        interpolate_offset: See :func:`imted.modeling.positions.resize_position_embedding`.
-        **kwargs: See :class:`MAEDecoder`.
+            interpolate_offset: See :func:`imted.modeling.positions.resize_position_embedding`.
+            **kwargs: See :class:`MAEDecoder`.
         """
         super().__init__(**kwargs)
         self.interpolate_offset = interpolate_offset

@@ -7,7 +7,7 @@ from detectron2.modeling import GeneralizedRCNN
 
 from imted.errors import UserError
 
-from .migration import is_mae, migrate, to_official_names
+from .migration import is_mae, migration_sources, take_values, to_official_names
 from .parts import ModelParts
 from .roi_heads import ImTEDROIHeads
 
@@ -34,7 +34,9 @@ class ImTEDDetector(GeneralizedRCNN):
         own = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
         weights = to_official_names(own)
         if is_mae(weights):
-            values = migrate(self.state_dict(), weights, self.parts)
+            state, source = self.state_dict(), "The MAE checkpoint"
+            sources = migration_sources(state, weights, self.parts, source)
+            values, _ = take_values(state, weights, sources, source)
             for key in own:
                 del state_dict[prefix + key]
             state_dict.update({prefix + name: value for name, value in values.items()})

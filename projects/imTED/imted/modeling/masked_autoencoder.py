@@ -4,10 +4,10 @@ Shapes: N images, L patches of an image, p the side of a patch.
 """
 
 import torch
-from torch import nn
 
 from .decoder import ReconstructionDecoder
 from .encoder import MAEEncoder
+from .image_model import ImageModel
 from .parts import DECODER, PIXELS, ModelParts
 
 
@@ -33,11 +33,8 @@ def normalize_patches(patches: torch.Tensor) -> torch.Tensor:
     return (patches - mean) / (variance + 1e-6).sqrt()
 
 
-class MaskedAutoencoder(nn.Module):
+class MaskedAutoencoder(ImageModel):
     """Hide most patches of an image, encode the rest, and predict the hidden pixels."""
-
-    pixel_mean: torch.Tensor
-    pixel_std: torch.Tensor
 
     def __init__(
         self,
@@ -52,27 +49,20 @@ class MaskedAutoencoder(nn.Module):
         """Build the modules.
 
         Args:
-        encoder: Sees the visible patches only.
-        decoder: Sees all places, the hidden ones as mask tokens.
-        pixel_mean: Mean of each channel (RGB), in [0, 255].
-        pixel_std: Standard deviation of each channel.
-        mask_ratio: Fraction of the patches that is hidden.
-        norm_pix_loss: Predict each patch normalised by its own mean and variance.
+            encoder: Sees the visible patches only.
+            decoder: Sees all places, the hidden ones as mask tokens.
+            pixel_mean: Mean of each channel (RGB), in [0, 255].
+            pixel_std: Standard deviation of each channel.
+            mask_ratio: Fraction of the patches that is hidden.
+            norm_pix_loss: Predict each patch normalised by its own mean and variance.
         """
-        super().__init__()
+        super().__init__(pixel_mean, pixel_std)
         self.encoder = encoder
         self.decoder = decoder
         self.mask_ratio = mask_ratio
         self.norm_pix_loss = norm_pix_loss
         # Fixed sin-cos in pre-training; the detector trains the encoder's copy further.
         self.encoder.pos_embed.requires_grad_(False)
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is, and where inputs are moved to."""
-        return self.pixel_mean.device
 
     @property
     def parts(self) -> ModelParts:
@@ -99,8 +89,7 @@ class MaskedAutoencoder(nn.Module):
         Returns:
             {"loss_reconstruction": mean squared error over the hidden patches}.
         """
-        images = torch.stack([item["image"].to(self.device) for item in batched_inputs])
-        images = (images - self.pixel_mean) / self.pixel_std
+        images = self.stack(batched_inputs)
         prediction, hidden = self.reconstruct(images)
         target = patchify(images, self.encoder.patch_size)
         if self.norm_pix_loss:

@@ -4,7 +4,8 @@ The names inside encoder and decoder are MAE's own, so a parameter migrates by i
 (:meth:`imted.modeling.parts.ModelParts.mae_key`).
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch.nn.functional import interpolate
@@ -16,6 +17,8 @@ from .positions import resize_position_embedding
 
 RESIZED = "resized to the grid"
 RESAMPLED = "resampled to the patch size"
+STACK = re.compile(r"(.*blocks)\.\d+\.")
+"""A parameter of a stack of blocks, and the stack's name."""
 
 
 def is_mae(weights: Iterable[str]) -> bool:
@@ -88,26 +91,45 @@ def size_message(source: str, key: str, found: tuple[int, ...], expected: str) -
     )
 
 
-def migrate(
-    state: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], parts: ModelParts
-) -> dict[str, torch.Tensor]:
-    """Return the values of all parameters that a MAE checkpoint gives to a model.
+def take_values(
+    state: Mapping[str, torch.Tensor],
+    weights: Mapping[str, torch.Tensor],
+    sources: Mapping[str, str],
+    source: str,
+    message_for: Callable[[str], Callable[..., str]] = lambda _: size_message,
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Take what a checkpoint has for a model, fitted to it; nothing is copied yet.
 
     Args:
         state: The model's state dict.
-        weights: The checkpoint's, in the official layout.
-        parts: The model's own.
+        weights: The checkpoint's.
+        sources: Name in the model -> key in the checkpoint.
+        source: What the checkpoint is called in an error.
+        message_for: Gives, for a name in the model, what says that its size is another.
+
+    Returns:
+        The values by name, and what :func:`adapt` did to those that it changed.
 
     Raises:
-        UserError: If the checkpoint has no decoder, though the model migrates it, or has another
-            size.
+        UserError: If a key is missing, a tensor has another size, or the checkpoint has more
+            blocks than the model.
     """
-    source = "The MAE checkpoint"
-    values = {}
-    for name, key in migration_sources(state, weights, parts, source).items():
-        value, _ = adapt(key, weights[key], state[name]) if key in weights else (None, "")
-        if value is None or value.shape != state[name].shape:
-            found = () if value is None else tuple(value.shape)
-            raise UserError(size_message(source, key, found, f"{tuple(state[name].shape)}"))
-        values[name] = value
-    return values
+    stacks = {match.group(1) for key in sources.values() if (match := STACK.match(key))}
+    taken = set(sources.values())
+    for key in weights:
+        if key not in taken and (match := STACK.match(key)) and match.group(1) in stacks:
+            raise UserError(size_message(source, key, tuple(weights[key].shape), "absent"))
+    values, changes = {}, {}
+    for name, key in sources.items():
+        if key not in weights:
+            raise UserError(
+                f"{source} is missing {key!r}, which the config's model needs; choose the config "
+                "that the file was made with."
+            )
+        values[name], change = adapt(key, weights[key], state[name])
+        if change:
+            changes[name] = change
+        found, expected = tuple(values[name].shape), tuple(state[name].shape)
+        if found != expected:
+            raise UserError(message_for(name)(source, key, found, f"{expected}"))
+    return values, changes

@@ -31,10 +31,10 @@ class ModulatedPooler(nn.Module):
         """Build the modules.
 
         Args:
-        encoder_pooler: RoIAlign on the single encoder feature.
-        pyramid_pooler: RoIAlign on the pyramid, one level per RoI by its size.
-        encoder_dim: Channels of the encoder feature (D).
-        pyramid_channels: Channels of the pyramid (C).
+            encoder_pooler: RoIAlign on the single encoder feature.
+            pyramid_pooler: RoIAlign on the pyramid, one level per RoI by its size.
+            encoder_dim: Channels of the encoder feature (D).
+            pyramid_channels: Channels of the pyramid (C).
         """
         super().__init__()
         self.encoder_pooler = encoder_pooler

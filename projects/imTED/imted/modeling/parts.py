@@ -5,8 +5,8 @@ written once, by the model that has the module.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Protocol, cast
+from dataclasses import dataclass
+from typing import cast
 
 from detectron2.modeling.backbone.vit import ViT
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
@@ -60,7 +60,7 @@ class ModelParts:
     class_scores: ClassLayer | None = None
     class_boxes: ClassLayer | None = None
     class_masks: ClassLayer | None = None
-    class_modules: tuple[str, ...] = field(default=())
+    class_modules: tuple[str, ...] = ()
     migrated: tuple[str, ...] = ()
     choice: str = "this model"
     without_decoder: str = ""
@@ -99,14 +99,6 @@ class ModelParts:
         return ""
 
 
-class HasParts(Protocol):
-    """A model that states its parts."""
-
-    @property
-    def parts(self) -> ModelParts:
-        """Where the model has what others act on."""
-
-
 DETECTOR_PARTS = ModelParts(
     encoder="backbone.net",
     decoder_head="roi_heads.box_head",
@@ -126,7 +118,7 @@ def parts_of(model: nn.Module) -> ModelParts:
         model: Any model; not wrapped in DDP.
     """
     if hasattr(model, "parts"):
-        return cast(HasParts, model).parts
+        return cast(ModelParts, model.parts)
     predictors = _names(model, FastRCNNOutputLayers)
     masks = [f"{name}.predictor" for name in _names(model, nn.Module) if name.endswith("mask_head")]
     return ModelParts(

@@ -24,8 +24,8 @@ class EncoderPyramid(SimpleFeaturePyramid):
         """Build the modules.
 
         Args:
-        encoder_feature: Name of the encoder feature to hand on; `in_feature` by default.
-        **kwargs: See Detectron2's ``SimpleFeaturePyramid``.
+            encoder_feature: Name of the encoder feature to hand on; `in_feature` by default.
+            **kwargs: See Detectron2's ``SimpleFeaturePyramid``.
         """
         super().__init__(**kwargs)
         self.encoder_feature = encoder_feature or self.in_feature
@@ -73,9 +73,9 @@ class ReleasedPyramid(EncoderPyramid):
         """Build the modules.
 
         Args:
-        norm: Between the upsamplings of p2, a name that Detectron2's ``get_norm`` knows.
-            "SyncBN" needs GPUs where several processes train; "BN" has the same parameters.
-        **kwargs: See :class:`EncoderPyramid`.
+            norm: Between the upsamplings of p2, a name that Detectron2's ``get_norm`` knows.
+                "SyncBN" needs GPUs where several processes train; "BN" has the same parameters.
+            **kwargs: See :class:`EncoderPyramid`.
         """
         layer_norm = partial(LayerNorm, eps=1e-5)
         super().__init__(norm=layer_norm, **kwargs)

@@ -26,12 +26,12 @@ class TransformerBlocks(nn.ModuleList):
         """Build the modules.
 
         Args:
-        dim: Channels of a token.
-        depth: Number of blocks.
-        num_heads: Attention heads.
-        mlp_ratio: Hidden width of the MLP over `dim`.
-        drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
-        use_act_checkpoint: Recompute each block in the backward pass to save memory.
+            dim: Channels of a token.
+            depth: Number of blocks.
+            num_heads: Attention heads.
+            mlp_ratio: Hidden width of the MLP over `dim`.
+            drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
+            use_act_checkpoint: Recompute each block in the backward pass to save memory.
         """
         rates = torch.linspace(0, drop_path_rate, depth, device="cpu").tolist()
         super().__init__(

@@ -64,7 +64,7 @@ def reconstruct(
     grid = (images.shape[2] // side, images.shape[3] // side)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(len(images), grid[0] * grid[1], generator=generator)
-    normalised = (images - mae.pixel_mean) / mae.pixel_std
+    normalised = mae.normalize(images)
     prediction, hidden = mae.reconstruct(normalised, noise)
     if mae.norm_pix_loss:
         prediction = denormalize_patches(prediction, patchify(normalised, side))

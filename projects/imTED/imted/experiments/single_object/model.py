@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, l1_loss
 from torchvision.ops import box_convert
 
 from imted.errors import UserError
-from imted.modeling import DecoderBoxHead, MAEEncoder, ModelParts
+from imted.modeling import DecoderBoxHead, ImageModel, MAEEncoder, ModelParts
 from imted.modeling.parts import DECODER
 from imted.modeling.transformer_blocks import LayerNorm
 
@@ -49,7 +49,7 @@ class EncoderBoxHead(nn.Module):
         return self.box_norm(self.norm(feature.flatten(2).transpose(1, 2)).mean(dim=1))
 
 
-class SingleObjectLocalizer(nn.Module):
+class SingleObjectLocalizer(ImageModel):
     """Predict one label and one box from the tokens of the whole image.
 
     Image -> encoder -> its final norm -> (variant) decoder -> mean over the tokens -> norm ->
@@ -57,8 +57,6 @@ class SingleObjectLocalizer(nn.Module):
     The three variants differ in the decoder alone.
     """
 
-    pixel_mean: torch.Tensor
-    pixel_std: torch.Tensor
     box_head: EncoderBoxHead | DecoderBoxHead
 
     def __init__(
@@ -89,7 +87,7 @@ class SingleObjectLocalizer(nn.Module):
         Raises:
             UserError: If `variant` is not a key of :data:`VARIANTS`.
         """
-        super().__init__()
+        super().__init__(pixel_mean, pixel_std)
         if variant not in VARIANTS:
             raise UserError(
                 f"model.variant={variant!r} is not one of {', '.join(map(repr, VARIANTS))}."
@@ -111,13 +109,6 @@ class SingleObjectLocalizer(nn.Module):
         self.variant = variant
         self.l1_weight = l1_weight
         self.giou_weight = giou_weight
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is, and where inputs are moved to."""
-        return self.pixel_mean.device
 
     @property
     def parts(self) -> ModelParts:
@@ -153,8 +144,8 @@ class SingleObjectLocalizer(nn.Module):
             {"loss_cls", "loss_box_l1", "loss_box_giou"}, or one {"instances"} for each image: one
             `pred_boxes`, its `pred_classes` and the softmax in `scores`.
         """
-        images = torch.stack([item["image"].to(self.device) for item in batched_inputs])
-        logits, boxes = self.predict((images - self.pixel_mean) / self.pixel_std)
+        images = self.stack(batched_inputs)
+        logits, boxes = self.predict(images)
         if not self.training:
             return self._instances(batched_inputs, logits, boxes)
         objects = Instances.cat([item["instances"].to(self.device) for item in batched_inputs])
