@@ -79,6 +79,12 @@ def test_a_mae_without_its_decoder_is_an_error_there_too(small_detector, mae_fil
         DetectionCheckpointer(small_detector()).load(path)
 
 
+def test_a_mae_with_more_blocks_is_an_error_there_too(small_detector, mae_file):
+    path, _ = mae_file(encoder=dict(depth=4))
+    with pytest.raises(UserError, match=r"another size.*'blocks\.3\."):
+        DetectionCheckpointer(small_detector()).load(path)
+
+
 @pytest.mark.parametrize("classes", [1, 5])
 def test_a_detector_of_other_classes_is_an_error_there(small_detector, tmp_path, classes):
     torch.save({"model": small_detector().state_dict()}, tmp_path / "three.pth")
