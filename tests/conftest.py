@@ -1,6 +1,7 @@
 """Small models made from the configs that users start from, and the command line on a toy."""
 
 import importlib.util
+import json
 import logging
 import os
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
+from PIL import Image
 
 from imted.checkpoint import save_mae
 from imted.modeling import MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
@@ -245,6 +247,63 @@ def saved_mae(small_mae, tmp_path):
         return path, model
 
     return save
+
+
+@pytest.fixture
+def detector_run(tmp_path, small_detector_config):
+    """Write the folder that a training leaves: config.yaml and model_final.pth, its data beside.
+
+    A small random detector of three classes; two images of noise, which it resizes.
+    """
+    from imted.checkpoint import save_state_dict
+    from imted.engine.config import load_config
+    from imted.engine.describe import describe
+
+    categories = {2: "ant", 5: "bee", 7: "cat"}
+
+    def write(name: str = "run", masks: bool = True, described: bool = True, **model) -> Path:
+        folder, images = tmp_path / name, tmp_path / "images"
+        folder.mkdir()
+        images.mkdir(exist_ok=True)
+        generator = np.random.default_rng(0)
+        sizes = {1: (90, 120), 4: (150, 100)}
+        for key, size in sizes.items():
+            pixels = generator.integers(256, size=(*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(images / f"{key}.png")
+        box = {"bbox": [10, 20, 40, 30], "area": 1200, "iscrowd": 0}
+        polygon = {"segmentation": [[10, 20, 50, 20, 50, 50, 10, 50]]} if masks else {}
+        truth = {
+            "images": [
+                {"id": key, "file_name": f"{key}.png", "height": height, "width": width}
+                for key, (height, width) in sizes.items()
+            ],
+            "annotations": [
+                {"id": key, "image_id": key, "category_id": 5, **box, **polygon} for key in sizes
+            ],
+            "categories": [{"id": key, "name": value} for key, value in categories.items()],
+        }
+        (tmp_path / "val.json").write_text(json.dumps(truth))
+        cfg = load_config(
+            "configs/custom/imted_mask_rcnn_vit_tiny.py",
+            [
+                f"dataset.val_json={tmp_path}/val.json",
+                f"dataset.val_images={images}",
+                "dataloader.test.num_workers=0",
+                "train.device=cpu",
+                f"train.output_dir={folder}",
+            ],
+        )
+        cfg.dataloader.test.mapper.augmentations[0].update(short_edge_length=64, max_size=96)
+        cfg.model = small_detector_config(masks=masks, **model)
+        cfg.model.roi_heads.box_predictor.test_score_thresh = 0.0
+        LazyConfig.save(cfg, str(folder / "config.yaml"))
+        torch.manual_seed(3)
+        detector = instantiate(cfg.model)
+        description = describe(detector, cfg, categories) if described else None
+        save_state_dict(detector.state_dict(), str(folder / "model_final.pth"), description)
+        return folder
+
+    return write
 
 
 @pytest.fixture

@@ -202,15 +202,18 @@ def check_training(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         return
     args = argument_parser().parse_args(arguments)
-    config = args.config_file
-    if config.startswith(ELSEWHERE):
-        return
+    if not args.config_file.startswith(ELSEWHERE):
+        load_config(config_behind(args.config_file), args.opts)
+
+
+def config_behind(config: str) -> str:
+    """Return the path of a config; for one that a run has left, of that which it came from."""
     if config.startswith("output/"):
         folder, _, file = config.rpartition("/")
         assert file == "config.yaml" and folder in output_folders(), config
         config = output_folders()[folder]
     assert (ROOT / config).is_file(), config
-    load_config(str(ROOT / config), args.opts)
+    return str(ROOT / config)
 
 
 class _Parsed(BaseException):
@@ -240,7 +243,7 @@ def check_config_of_tool(arguments: list[str]) -> None:
     if "--config-file" in arguments:
         config = arguments[arguments.index("--config-file") + 1]
         overrides = [a for a in arguments if re.match(r"[a-z_]+(\.\w+)+=", a)]
-        load_config(str(ROOT / config), overrides)
+        load_config(config_behind(config), overrides)
 
 
 @pytest.mark.slow

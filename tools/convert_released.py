@@ -13,6 +13,7 @@ from detectron2.config import instantiate
 
 from imted.checkpoint import load_checkpoint, save_state_dict
 from imted.engine.config import load_config
+from imted.engine.describe import describe, registered_categories
 from imted.errors import UserError, exit_status
 
 
@@ -27,11 +28,13 @@ def main(argv: list[str] | None = None) -> None:
         "overrides", nargs="*", help="key=value, such as model.roi_heads.num_classes=60"
     )
     args = parser.parse_intermixed_args(argv)
-    model = instantiate(load_config(args.config_file, args.overrides).model)
+    cfg = load_config(args.config_file, args.overrides)
+    model = instantiate(cfg.model)
     report = load_checkpoint(model, args.checkpoint)
     if report.fresh or all(name == key for name, key in report.loaded.items()):
         raise UserError(f"{args.checkpoint} is not in the layout of the released detectors.")
-    save_state_dict(model.state_dict(), args.output)
+    description = describe(model, cfg, registered_categories(cfg))
+    save_state_dict(model.state_dict(), args.output, description)
     print(report.table())
     print(f"The weights are in {args.output}")
 

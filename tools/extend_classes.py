@@ -6,8 +6,9 @@ masks. The others start at random. `train.init_checkpoint` of the fine-tuning ta
 
 import argparse
 import sys
+from dataclasses import replace
 
-from imted.checkpoint import read_state_dict, save_state_dict
+from imted.checkpoint import read_description, read_state_dict, save_state_dict
 from imted.checkpoint.classes import extend_classes
 from imted.data.coco_json import read_coco
 from imted.errors import exit_status
@@ -31,9 +32,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the new rows (%(default)s)")
     args = parser.parse_args(argv)
     weights = read_state_dict(args.checkpoint, field="checkpoint")
-    base, classes = _class_names(args.base_json), _class_names(args.json)
+    description = read_description(args.checkpoint, field="checkpoint")
+    base, names = list(_categories(args.base_json).values()), _categories(args.json)
+    classes = list(names.values())
     weights = extend_classes(weights, base, classes, args.checkpoint, args.new_boxes, args.seed)
-    save_state_dict(weights, args.output)
+    if description is not None:
+        description = replace(description, classes=tuple(classes), category_ids=tuple(names))
+    save_state_dict(weights, args.output, description)
     new = [name for name in classes if name not in base]
     print(f"Kept: {len(base)} classes and the background. New: {', '.join(new) or 'none'}.")
     if args.new_boxes:
@@ -41,10 +46,10 @@ def main(argv: list[str] | None = None) -> None:
     print(f"The weights are in {args.output}")
 
 
-def _class_names(json_file: str) -> list[str]:
-    """Return a json's class names in the order in which Detectron2 numbers them."""
+def _categories(json_file: str) -> dict[int, str]:
+    """Return a json's class names by id, in the order in which Detectron2 numbers them."""
     categories = read_coco(json_file, references=True)["categories"]
-    return [category["name"] for category in sorted(categories, key=lambda c: c["id"])]
+    return {c["id"]: c["name"] for c in sorted(categories, key=lambda c: c["id"])}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+
+from imted.checkpoint import Description, read_description
 
 PREDICTOR = "roi_heads.box_predictor"
 
@@ -42,6 +45,24 @@ def test_rows_follow_ascending_ids(extend, tmp_path, capsys):
     written = torch.load(tmp_path / "out.pth", weights_only=True)["model"]
     assert written[f"{PREDICTOR}.cls_score.bias"].tolist() == [2, 0, 8, 99]
     assert not written[f"{PREDICTOR}.bbox_pred.bias"].any()
+
+
+def test_what_the_file_says_of_itself_has_the_new_classes(extend, tmp_path):
+    content = torch.load(tmp_path / "base.pth", weights_only=True)
+    base = Description(
+        classes=("dog", "cat"),
+        category_ids=(2, 8),
+        masks=False,
+        input_format="RGB",
+        pixel_mean=(1.0, 2.0, 3.0),
+        pixel_std=(1.0, 1.0, 1.0),
+        augmentations=None,
+        version="0.1.0",
+    )
+    torch.save({**content, "description": base.to_dict()}, tmp_path / "base.pth")
+    assert extend() == 0
+    said = read_description(str(tmp_path / "out.pth"))
+    assert said == replace(base, classes=("dog", "ant", "cat"), category_ids=(2, 5, 8))
 
 
 @pytest.mark.parametrize(

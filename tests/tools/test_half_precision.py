@@ -2,6 +2,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from imted.checkpoint import read_description
+
 
 @pytest.fixture
 def half_precision(load_script):
@@ -24,6 +26,13 @@ def test_a_torch_file_is_one_that_detectron2_reads(half_precision, tmp_path):
     assert half_precision(tmp_path / "full.pth", tmp_path / "half.pth") == 0
     written = torch.load(tmp_path / "half.pth", weights_only=True)["model"]
     assert written["w"].dtype == torch.float16
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_what_the_file_says_of_itself_stays(half_precision, detector_run, tmp_path, suffix):
+    full, half = detector_run() / "model_final.pth", tmp_path / f"half.{suffix}"
+    assert half_precision(full, half) == 0
+    assert read_description(str(half)) == read_description(str(full)) is not None
 
 
 @pytest.mark.parametrize(

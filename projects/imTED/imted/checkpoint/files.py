@@ -1,6 +1,7 @@
 """Checkpoint files to state dicts and back, without executing code."""
 
 import argparse
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.utils.file_io import PathManager
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder
+
+from .description import KEY, Description, parse_metadata
 
 # Values that checkpoints carry beside tensors, and that are made without executing code: the
 # command line of MAE's training, and NumPy's numbers among what mmdetection notes of a run.
@@ -48,26 +51,14 @@ def read_state_dict(
         UserError: If the file is missing, is no checkpoint, holds no average when that is wanted,
             or would have to execute code.
     """
+    local = _local_file(path, field)
     try:
-        local = PathManager.get_local_path(path)
-    except Exception as error:  # whatever a URL handler raises, the user's part is the same
-        raise UserError(f"{path} ({field}) cannot be fetched: {error}") from None
-    if Path(local).is_dir():
-        raise UserError(f"{path} ({field}) is a folder; name the file in it.")
-    if not Path(local).is_file():
-        raise UserError(f"{path} ({field}) does not exist; correct the path.")
-    try:
-        if str(local).endswith(".safetensors"):
+        if local.endswith(".safetensors"):
             content: Any = load_file(local)
         else:
-            with torch.serialization.safe_globals(_PLAIN_VALUES):
-                content = torch.load(local, map_location="cpu", weights_only=True)
+            content = _load_torch(local)
     except _UNREADABLE:
-        raise UserError(
-            f"{path} ({field}) is not a checkpoint of plain tensors, or not all of "
-            "one; save or fetch it again, or give a .safetensors file or one that torch.load reads "
-            "with weights_only=True."
-        ) from None
+        raise _unreadable(path, field) from None
     if not isinstance(content, dict):
         content = {}
     if averaged and "ema" not in content:
@@ -81,29 +72,84 @@ def read_state_dict(
     return weights
 
 
+def read_description(path: str, field: str = "train.init_checkpoint") -> Description | None:
+    """Read what a detector's file says of itself; the weights stay on the disk.
+
+    Args:
+        path: See :func:`read_state_dict`.
+        field: What names the path, for messages.
+
+    Returns:
+        None for a file that says nothing: one of an earlier version or of another program.
+
+    Raises:
+        UserError: If the file is missing or no checkpoint, or what it says can't be read.
+    """
+    local = _local_file(path, field)
+    try:
+        if local.endswith(".safetensors"):
+            with safe_open(local, framework="pt") as file:
+                return parse_metadata(file.metadata(), path)
+        content = _load_torch(local, mmap=True)
+    except _UNREADABLE:
+        raise _unreadable(path, field) from None
+    if not isinstance(content, dict) or KEY not in content:
+        return None
+    return Description.from_dict(content[KEY], path)
+
+
+def _local_file(path: str, field: str) -> str:
+    try:
+        local = PathManager.get_local_path(path)
+    except Exception as error:  # whatever a URL handler raises, the user's part is the same
+        raise UserError(f"{path} ({field}) cannot be fetched: {error}") from None
+    if Path(local).is_dir():
+        raise UserError(f"{path} ({field}) is a folder; name the file in it.")
+    if not Path(local).is_file():
+        raise UserError(f"{path} ({field}) does not exist; correct the path.")
+    return str(local)
+
+
+def _load_torch(local: str, mmap: bool = False) -> Any:
+    with torch.serialization.safe_globals(_PLAIN_VALUES):
+        return torch.load(local, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def _unreadable(path: str, field: str) -> UserError:
+    return UserError(
+        f"{path} ({field}) is not a checkpoint of plain tensors, or not all of "
+        "one; save or fetch it again, or give a .safetensors file or one that torch.load reads "
+        "with weights_only=True."
+    )
+
+
 def save_mae(model: MaskedAutoencoder, path: str) -> None:
     """Write encoder and decoder in the official MAE layout; see :func:`save_state_dict`."""
     save_state_dict(model.official_state_dict(), path)
 
 
-def save_state_dict(weights: Mapping[str, torch.Tensor], path: str) -> None:
-    """Write weights.
+def save_state_dict(
+    weights: Mapping[str, torch.Tensor], path: str, description: Description | None = None
+) -> None:
+    """Write weights, and what the file says of itself.
 
     Args:
         weights: Tensors by name.
         path: Where to; ``.safetensors`` is written as such, anything else as
             ``{"model": state_dict}`` by torch. Its folder is made if need be.
+        description: Of a detector's file.
 
     Raises:
         UserError: The file can't be written.
     """
     weights = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+    said = {} if description is None else {KEY: description.to_dict()}
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         if path.endswith(".safetensors"):
-            save_file(weights, path)
+            save_file(weights, path, {key: json.dumps(value) for key, value in said.items()})
         else:
             with open(path, "wb") as file:
-                torch.save({"model": weights}, file)
+                torch.save({"model": weights, **said}, file)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} can't be written ({error}); name another file.") from None

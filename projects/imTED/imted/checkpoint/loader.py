@@ -76,6 +76,22 @@ def load_checkpoint(
     return report
 
 
+def load_trained(model: nn.Module, path: str, averaged: bool = False) -> LoadReport:
+    """Load what a training has saved; as :func:`load_checkpoint`, but nothing may start at random.
+
+    Raises:
+        UserError: Also if the file is a masked autoencoder's or holds a part of the model alone.
+    """
+    report = load_checkpoint(model, path, averaged=averaged)
+    if report.fresh:
+        raise UserError(
+            f"{path} (train.init_checkpoint) isn't a trained model: {next(iter(report.fresh))} "
+            f"and {len(report.fresh) - 1} more are missing; give what a training has saved, such "
+            "as <folder of a training>/model_final.pth."
+        )
+    return report
+
+
 def _migrate(
     model: nn.Module, weights: dict[str, torch.Tensor], parts: ModelParts, report: LoadReport
 ) -> dict[str, str]:

@@ -5,11 +5,42 @@ from pickle import UnpicklingError
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
 
+from imted.checkpoint import Description
+from imted.checkpoint.description import KEY
 from imted.errors import UserError
 
 
-class RunCheckpointer(DetectionCheckpointer):
+class DescribedCheckpointer(DetectionCheckpointer):
+    """Save what the file says of itself beside the weights."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str,
+        description: Description | None,
+        **checkpointables: Any,
+    ) -> None:
+        """Keep the description.
+
+        Args:
+            model: See Detectron2's ``DetectionCheckpointer``.
+            save_dir: The same.
+            description: None for a model that has none.
+            **checkpointables: The same.
+        """
+        super().__init__(model, save_dir, **checkpointables)
+        self.description = description
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Save as Detectron2 does, with the description."""
+        if self.description is not None:
+            kwargs[KEY] = self.description.to_dict()
+        super().save(name, **kwargs)
+
+
+class RunCheckpointer(DescribedCheckpointer):
     """Save and load a run; a checkpoint of another model isn't one to resume from."""
 
     def resume(self) -> dict[str, Any]:
@@ -41,6 +72,7 @@ class RunCheckpointer(DetectionCheckpointer):
                 "holds weights alone; name one that can be resumed from, or give it to "
                 "train.init_checkpoint of a new run."
             )
+        self._check_classes(checkpoint)
         incompatible = super()._load_model(checkpoint)
         shapes = [name for name, *_ in incompatible.incorrect_shapes]
         wrong = [*shapes, *incompatible.missing_keys, *incompatible.unexpected_keys]
@@ -52,8 +84,25 @@ class RunCheckpointer(DetectionCheckpointer):
             )
         return incompatible
 
+    def _check_classes(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a run on as many classes of other names."""
+        if self.description is None or KEY not in checkpoint:
+            return
+        classes = self.description.classes
+        found = Description.from_dict(checkpoint[KEY], self.save_dir).classes
+        if found != classes:
+            theirs, ours = next(
+                (pair for pair in zip(found, classes, strict=False) if pair[0] != pair[1]),
+                (f"{len(found)} classes", f"{len(classes)}"),
+            )
+            raise UserError(
+                f"The checkpoint in {self.save_dir} (train.output_dir) has other classes than the "
+                f"data set ({theirs!r}, not {ours!r}); resume with the data set of that run, or "
+                "name another train.output_dir."
+            )
 
-class UntaggedCheckpointer(DetectionCheckpointer):
+
+class UntaggedCheckpointer(DescribedCheckpointer):
     """Save without becoming the checkpoint that `--resume` continues from."""
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:

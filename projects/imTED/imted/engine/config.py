@@ -43,9 +43,20 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
     if missing:
         raise UserError(f"{path} doesn't define {', '.join(missing)}.")
     complete_train(cfg, path)
+    override_config(cfg, overrides, path)
+    return cfg
+
+
+def override_config(cfg: DictConfig, overrides: Sequence[str], path: str) -> None:
+    """Override values in place, as :func:`load_config` does.
+
+    Args:
+        cfg: The config.
+        overrides: See :func:`load_config`.
+        path: The config's file, for errors.
+    """
     for override in overrides:
         _override(cfg, override, path)
-    return cfg
 
 
 def _load(path: str) -> DictConfig:

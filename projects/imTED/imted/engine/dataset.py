@@ -61,7 +61,12 @@ def _complete_masks(cfg: DictConfig, found: Split, json_file: str) -> None:
             OmegaConf.update(cfg, f"{mapper}.instance_mask_format", "bitmask", force_add=True)
         return
     logger.debug("No annotation of %s has a mask: masks are switched off.", json_file)
-    for key in ("mask_in_features", "mask_pooler", "mask_head"):
-        cfg.model.roi_heads[key] = None
+    without_masks(cfg.model)
     for key in ("use_instance_mask", "recompute_boxes"):
         OmegaConf.update(cfg, f"{mapper}.{key}", False, force_add=True)
+
+
+def without_masks(model: DictConfig) -> None:
+    """Take the mask head from a model's config, in place."""
+    for key in ("mask_in_features", "mask_pooler", "mask_head"):
+        model.roi_heads[key] = None

@@ -14,7 +14,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
-from imted.checkpoint import load_checkpoint
+from imted.checkpoint import load_trained
 from imted.engine.console import format_results, prints_to_log, show_weights
 from imted.engine.settings import Run
 from imted.errors import UserError
@@ -61,17 +61,13 @@ def evaluate_checkpoint(run: Run) -> dict[str, Any]:
         UserError: No checkpoint is named, or it isn't one of a trained model (and its average).
     """
     path = run.cfg.train.init_checkpoint
-    example = "train.init_checkpoint=<folder of a training>/model_final.pth"
     if not path:
-        raise UserError(f"--eval-only needs weights: add {example}.")
-    model = instantiate(run.cfg.model).to(run.device)
-    report = load_checkpoint(model, path, averaged=run.cfg.train.ema.enabled)
-    if report.fresh:
         raise UserError(
-            f"{path} (train.init_checkpoint) isn't a trained model: {next(iter(report.fresh))} "
-            f"and {len(report.fresh) - 1} more are missing; --eval-only needs what a training has "
-            f"saved, such as {example}."
+            "--eval-only needs weights: add "
+            "train.init_checkpoint=<folder of a training>/model_final.pth."
         )
+    model = instantiate(run.cfg.model).to(run.device)
+    report = load_trained(model, path, averaged=run.cfg.train.ema.enabled)
     show_weights(report)
     return do_test(run, model)
 

@@ -150,31 +150,65 @@ def _on_this_gpu(cfg: DictConfig) -> DictConfig:
 
 def _launch(args: argparse.Namespace, device: torch.device) -> None:
     """Start the processes of this machine and wait for them."""
+    if args.num_machines > 1 and args.dist_url == "auto":
+        raise UserError("--num-machines needs --dist-url tcp://<address of machine 0>:<port>.")
+    start_processes(
+        run,
+        (args,),
+        args.num_gpus,
+        device,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+    )
+
+
+def start_processes(
+    work: Callable[..., None],
+    args: tuple,
+    num_gpus: int,
+    device: torch.device,
+    *,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+) -> None:
+    """Do some work in one process for each GPU of this machine, and wait for all.
+
+    Args:
+        work: A function that a new process can import.
+        args: Its arguments, which can be pickled.
+        num_gpus: Number of processes; one is this process itself. Where there is no GPU they
+            share the CPU.
+        device: What kind of device they use.
+        num_machines: See Detectron2's ``launch``.
+        machine_rank: The same.
+        dist_url: The same.
+
+    Raises:
+        UserError: The machine doesn't have these GPUs, or a process raised one.
+    """
     gpus = torch.cuda.device_count()
-    if args.num_gpus < 1:
-        raise UserError(f"--num-gpus is {args.num_gpus}; it must be at least 1.")
-    if 0 < gpus < args.num_gpus and device.type == "cuda":
-        raise UserError(f"--num-gpus is {args.num_gpus}, but this machine has {gpus}.")
-    if device.type == "cpu" and gpus and args.num_gpus * args.num_machines > 1:
+    if num_gpus < 1:
+        raise UserError(f"--num-gpus is {num_gpus}; it must be at least 1.")
+    if 0 < gpus < num_gpus and device.type == "cuda":
+        raise UserError(f"--num-gpus is {num_gpus}, but this machine has {gpus}.")
+    if device.type == "cpu" and gpus and num_gpus * num_machines > 1:
         raise UserError(
             "Several processes on the CPU of a machine with GPUs: hide these with "
             "CUDA_VISIBLE_DEVICES= (set to nothing)."
         )
-    if not gpus and args.num_gpus > 1:
-        print(
-            f"No GPU here: --num-gpus {args.num_gpus} starts {args.num_gpus} processes on the CPU."
-        )
-    if args.num_machines > 1 and args.dist_url == "auto":
-        raise UserError("--num-machines needs --dist-url tcp://<address of machine 0>:<port>.")
+    if not gpus and num_gpus > 1:
+        print(f"No GPU here: --num-gpus {num_gpus} starts {num_gpus} processes on the CPU.")
     errors = mp.get_context("spawn").SimpleQueue()
     try:
         launch(
-            _run_reporting_errors,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(args, errors.put),
+            _work_reporting_errors,
+            num_gpus,
+            num_machines=num_machines,
+            machine_rank=machine_rank,
+            dist_url=dist_url,
+            args=(work, args, errors.put),
         )
     except (mp.ProcessExitedException, mp.ProcessRaisedException, SystemExit):
         if errors.empty():
@@ -182,10 +216,12 @@ def _launch(args: argparse.Namespace, device: torch.device) -> None:
         raise UserError(errors.get()) from None
 
 
-def _run_reporting_errors(args: argparse.Namespace, report: Callable[[str], None]) -> None:
-    """Run, and hand a user's error to the process that started this one."""
+def _work_reporting_errors(
+    work: Callable[..., None], args: tuple, report: Callable[[str], None]
+) -> None:
+    """Work, and hand a user's error to the process that started this one."""
     try:
-        run(args)
+        work(*args)
     except UserError as error:
         report(str(error))
         sys.exit(1)

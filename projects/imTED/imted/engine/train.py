@@ -18,6 +18,7 @@ from imted.data.train_loader import ResumableBatchSampler, build_train_loader
 from imted.engine.checkpointers import RunCheckpointer, UntaggedCheckpointer
 from imted.engine.config import target_of
 from imted.engine.console import show_end, show_plan, show_weights
+from imted.engine.describe import describe, registered_categories
 from imted.engine.ema import EMAHook
 from imted.engine.evaluate import build_test, do_test
 from imted.engine.freezing import FrozenEvalHook, freeze
@@ -45,7 +46,8 @@ def do_train(run: Run, resume: bool = False) -> None:
     model = instantiate(cfg.model).to(run.device)
     freeze(model, cfg.train.frozen)
     trainer = _build_trainer(run, model)
-    checkpointer = RunCheckpointer(model, cfg.train.output_dir, trainer=trainer)
+    description = describe(model, cfg, registered_categories(cfg))
+    checkpointer = RunCheckpointer(model, cfg.train.output_dir, description, trainer=trainer)
     averaged, start_iter = _load_weights(cfg, checkpointer, resume)
     _skip_batches(trainer, start_iter * cfg.train.accumulation_steps)
     ema = None
@@ -178,7 +180,7 @@ def _build_hooks(
         built.append(hooks.PeriodicCheckpointer(checkpointer, **train.checkpointer))
     built.append(hooks.EvalHook(train.eval_period, evaluate))
     if main and train.best_metric and cfg.dataloader.get("test") is not None:
-        best = UntaggedCheckpointer(checkpointer.model, train.output_dir)
+        best = UntaggedCheckpointer(checkpointer.model, train.output_dir, checkpointer.description)
         if ema is not None:
             best.add_checkpointable("ema", ema.module)
         built.append(BestCheckpointer(train.eval_period, best, train.best_metric))

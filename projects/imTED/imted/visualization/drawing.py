@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from detectron2.data import Metadata, detection_utils
-from detectron2.structures import BoxMode
+from detectron2.structures import BoxMode, Instances
 from detectron2.utils.colormap import colormap
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.visualizer import Visualizer
@@ -136,6 +136,36 @@ def draw_training_sample(
     for box, index, mask in rows:
         objects.add(box, index, _class_name(metadata, index), mask)
     return _draw(image, objects, metadata)
+
+
+def draw_instances(
+    image: np.ndarray, instances: Instances, metadata: Metadata, long_side: int = LONG_SIDE
+) -> np.ndarray:
+    """Draw what a detector found in one image.
+
+    Args:
+        image: RGB (H, W, 3), uint8.
+        instances: With `pred_boxes`, `pred_classes`, `scores` and maybe `pred_masks`.
+        metadata: With `thing_classes`.
+        long_side: Pixels that a small image's longer side is enlarged to.
+
+    Returns:
+        RGB picture (H', W', 3), uint8.
+    """
+    masks: list[Any] = [None] * len(instances)
+    if instances.has("pred_masks"):
+        masks = [m.numpy() if hasattr(m, "numpy") else m for m in instances.pred_masks]
+    objects = Objects()
+    rows = zip(
+        instances.pred_boxes.tensor.tolist(),
+        instances.pred_classes.tolist(),
+        instances.scores.tolist(),
+        masks,
+        strict=True,
+    )
+    for box, index, score, mask in rows:
+        objects.add(box, index, f"{_class_name(metadata, index)} {score:.0%}".strip(), mask)
+    return _draw(image, objects, metadata, long_side)
 
 
 def load_predictions(path: str) -> dict[int, list[dict[str, Any]]]:

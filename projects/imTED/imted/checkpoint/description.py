@@ -1,0 +1,142 @@
+"""What a detector's file says of itself, so that it can be used without the data it learnt from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import detectron2.data.transforms as T
+from detectron2.utils.registry import locate
+
+from imted.data.resize import OpenCVResizeShortestEdge
+from imted.errors import UserError
+
+KEY = "description"
+"""Its name in a torch file, and in the metadata of a safetensors file."""
+
+_KNOWN_PACKAGES = ("detectron2.", "imted.")
+
+
+@dataclass(frozen=True)
+class Resize:
+    """How test images are resized.
+
+    Attributes:
+        short_edge_length: Pixels of the shorter edge, as long as `max_size` allows it.
+        max_size: Most pixels of the longer edge.
+        library: Whose bilinear interpolation it is, "PIL" or "OpenCV".
+    """
+
+    short_edge_length: int
+    max_size: int
+    library: str = "PIL"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a detector's file says of itself.
+
+    Attributes:
+        classes: Names of the classes, in the order of the logits.
+        category_ids: Their ids in the json, in the same order.
+        masks: Whether the detector predicts masks.
+        input_format: Order of the channels, "RGB" or "BGR".
+        pixel_mean: Mean of each channel, on pixels in [0, 255].
+        pixel_std: Standard deviation of each channel.
+        augmentations: What is done to a test image: the arguments of each of Detectron2's or this
+            project's augmentations, and its class as `_target_`. None: the config alone says it.
+        version: Of this project, when the file was written.
+    """
+
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    masks: bool
+    input_format: str
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
+    augmentations: tuple[dict[str, Any], ...] | None
+    version: str
+
+    @property
+    def resize(self) -> Resize | None:
+        """How test images are resized, None where they keep their size.
+
+        Raises:
+            UserError: Something else is done to them.
+        """
+        if self.augmentations == ():
+            return None
+        if self.augmentations is not None and len(self.augmentations) == 1:
+            arguments = dict(self.augmentations[0])
+            kind = locate(arguments.pop("_target_"))
+            library = {T.ResizeShortestEdge: "PIL", OpenCVResizeShortestEdge: "OpenCV"}.get(kind)
+            edge, longest = (arguments.pop(k, None) for k in ("short_edge_length", "max_size"))
+            edge = edge[0] if isinstance(edge, list | tuple) and len(edge) == 1 else edge
+            if library and isinstance(edge, int) and isinstance(longest, int) and not arguments:
+                return Resize(edge, longest, library)
+        raise UserError(
+            "The detector's test images undergo more than a resize to a shortest edge "
+            "(dataloader.test.mapper.augmentations), which can't be said in two numbers."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, which both kinds of file hold."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: Any, path: str) -> "Description":
+        """Read it back.
+
+        Args:
+            values: What :meth:`to_dict` returned; entries of a later version are left out.
+            path: Of the file, for errors.
+
+        Raises:
+            UserError: Something is missing or of another kind, or an augmentation is not one of
+                Detectron2's or this project's: a file must not choose what is run.
+        """
+        try:
+            description = cls(
+                classes=tuple(str(name) for name in values["classes"]),
+                category_ids=tuple(int(number) for number in values["category_ids"]),
+                masks=bool(values["masks"]),
+                input_format=str(values["input_format"]),
+                pixel_mean=tuple(float(value) for value in values["pixel_mean"]),
+                pixel_std=tuple(float(value) for value in values["pixel_std"]),
+                augmentations=_augmentations(values["augmentations"]),
+                version=str(values["version"]),
+            )
+            if len(description.classes) != len(description.category_ids):
+                raise ValueError("classes and category_ids are not equally many")
+        except (KeyError, TypeError, ValueError, ImportError) as error:
+            raise UserError(
+                f"{path}: what the file says of itself ({KEY!r}) can't be read ({error!r}); save "
+                "it again."
+            ) from None
+        return description
+
+
+def _augmentations(values: Any) -> tuple[dict[str, Any], ...] | None:
+    if values is None:
+        return None
+    for value in values:
+        kind = locate(value["_target_"]) if is_known_target(value["_target_"]) else None
+        if not isinstance(kind, type) or not issubclass(kind, T.Augmentation | T.Transform):
+            raise ValueError(f"{value['_target_']} is no known augmentation")
+    return tuple(dict(value) for value in values)
+
+
+def is_known_target(name: str) -> bool:
+    """Tell whether a class is Detectron2's or this project's, by its full name."""
+    return name.startswith(_KNOWN_PACKAGES)
+
+
+def parse_metadata(metadata: Mapping[str, str] | None, path: str) -> Description | None:
+    """Read a description from the metadata of a safetensors file; None if it has none."""
+    if not metadata or KEY not in metadata:
+        return None
+    try:
+        values = json.loads(metadata[KEY])
+    except ValueError:
+        values = None
+    return Description.from_dict(values, path)

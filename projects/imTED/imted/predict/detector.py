@@ -1,0 +1,209 @@
+"""Find a trained detector's config and weights, and build it as its file says."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from detectron2.config import instantiate
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
+
+from imted.checkpoint import Description, load_trained, read_description
+from imted.data.coco_json import read_coco
+from imted.engine.config import load_config, override_config
+from imted.engine.dataset import without_masks
+from imted.engine.describe import describe, registered_categories
+from imted.engine.settings import Run
+from imted.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "config.yaml"
+"""What a run saves its config as."""
+FINAL = "model_final.pth"
+"""The weights that a finished run is represented by."""
+
+
+@dataclass(frozen=True)
+class LoadedDetector:
+    """A trained detector, ready to predict.
+
+    Attributes:
+        model: In evaluation mode, on `run.device`.
+        run: Its config, device and precision.
+        description: What its file says of itself; what is assumed, if it says nothing.
+        weights: The file.
+    """
+
+    model: nn.Module
+    run: Run
+    description: Description
+    weights: str
+
+
+def load_detector(
+    source: str,
+    config_file: str = "",
+    overrides: Sequence[str] = (),
+    device: str | None = None,
+) -> nn.Module:
+    """Build a trained detector and load its weights; see :func:`load_run`.
+
+    Returns:
+        The model in evaluation mode, with the classes of its file.
+    """
+    return load_run(source, config_file, overrides, device).model
+
+
+def load_run(
+    source: str,
+    config_file: str = "",
+    overrides: Sequence[str] = (),
+    device: str | None = None,
+) -> LoadedDetector:
+    """Build a trained detector and load its weights.
+
+    What the file says of itself is put into the config, so no data set is needed: classes, masks,
+    channel order, normalisation and the test images' resize. A file that says nothing, of an
+    earlier version or released by imTED's authors, is taken as the config says.
+
+    Args:
+        source: The folder of a training, or a file of weights (a path or URL).
+        config_file: The config; by default the config.yaml beside the weights.
+        overrides: `key=value`, see :func:`imted.engine.config.load_config`; they have the last
+            word.
+        device: By default the GPU where there is one.
+
+    Raises:
+        UserError: There are no weights or no config, the weights are no trained detector's, or
+            they don't fit the config.
+    """
+    config_file, weights = _find(os.fspath(source), config_file)
+    cfg = load_config(config_file)
+    description = read_description(weights, "weights")
+    if description is not None:
+        _apply(cfg, description)
+    cfg.train.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    override_config(cfg, overrides, config_file)
+    if cfg.train.amp.dtype == "fp16" and torch.device(cfg.train.device).type == "cpu":
+        cfg.train.amp.enabled = False  # there is none on a CPU
+    run = Run.resolve(cfg)
+    if cfg.model.get("roi_heads") is None:
+        raise UserError(f"{config_file} describes no detector: its model has no roi_heads.")
+    model = instantiate(cfg.model).to(run.device).eval()
+    load_trained(model, weights, averaged=cfg.train.ema.enabled)
+    if description is None:
+        description = _assume(model, cfg, weights)
+    return LoadedDetector(model, run, description, weights)
+
+
+def named_weights(config_file: str, overrides: Sequence[str] = ()) -> str:
+    """Return the weights that a config and its overrides name, as a source of :func:`load_run`.
+
+    Args:
+        config_file: A config; that of a training stands for the training's own weights.
+        overrides: `train.init_checkpoint=…` among them comes first.
+
+    Raises:
+        UserError: Nothing names any.
+    """
+    key = "train.init_checkpoint="
+    named = [override.removeprefix(key) for override in overrides if override.startswith(key)]
+    if named:
+        return named[-1]
+    if os.path.basename(config_file) == CONFIG:
+        return os.path.dirname(config_file) or "."
+    path = load_config(config_file).train.init_checkpoint
+    if not path:
+        raise UserError(
+            f"{config_file} names no weights; add {key}<folder of a training>/{FINAL} "
+            "(after --opts)."
+        )
+    return path
+
+
+def _find(source: str, config_file: str) -> tuple[str, str]:
+    """Return the paths of a detector's config and weights."""
+    if os.path.isdir(source):
+        folder, weights = source, _weights_in(source)
+    else:
+        folder, weights = os.path.dirname(source), source
+    if not config_file:
+        config_file = os.path.join(folder, CONFIG)
+        if not PathManager.isfile(config_file):
+            raise UserError(
+                f"There is no {CONFIG} beside the weights in {folder or '.'}; name the config that "
+                "they were trained with (--config-file)."
+            )
+    return config_file, weights
+
+
+def _weights_in(folder: str) -> str:
+    """Return the weights of the training in a folder: the final ones, or the latest saved."""
+    path = os.path.join(folder, FINAL)
+    if os.path.isfile(path):
+        return path
+    try:
+        with open(os.path.join(folder, "last_checkpoint"), encoding="utf-8") as file:
+            path = os.path.join(folder, file.read().strip())
+    except OSError:
+        pass
+    if os.path.isfile(path):
+        return path
+    raise UserError(f"{folder} holds no {FINAL} or another checkpoint; train there first.")
+
+
+def _apply(cfg: DictConfig, description: Description) -> None:
+    """Let a config follow from what the weights' file says of itself."""
+    heads = cfg.model.get("roi_heads")
+    if heads is None:
+        return
+    heads.num_classes = len(description.classes)
+    if not description.masks and heads.get("mask_head") is not None:
+        without_masks(cfg.model)
+    cfg.model.input_format = description.input_format
+    cfg.model.pixel_mean = list(description.pixel_mean)
+    cfg.model.pixel_std = list(description.pixel_std)
+    mapper = OmegaConf.select(cfg, "dataloader.test.mapper")
+    if mapper is not None:
+        mapper.image_format = description.input_format
+        if description.augmentations is not None:
+            mapper.augmentations = ListConfig([dict(call) for call in description.augmentations])
+
+
+def _assume(model: nn.Module, cfg: DictConfig, weights: str) -> Description:
+    """Describe a detector whose file says nothing, and say what is assumed."""
+    classes = cast(Any, model).roi_heads.num_classes
+    candidates = {
+        "the data set that the config names": registered_categories(cfg),
+        "the json that the config names": _json_categories(cfg),
+        "their numbers, for want of any other": {i: f"class {i}" for i in range(classes)},
+    }
+    origin = next(name for name, found in candidates.items() if len(found) == classes)
+    log = logger.warning if comm.is_main_process() else logger.debug
+    log(
+        "%s says nothing of itself. Assumed: the %d classes' names from %s; resize and "
+        "normalisation of images from the config.",
+        weights,
+        classes,
+        origin,
+    )
+    return cast(Description, describe(model, cfg, candidates[origin]))
+
+
+def _json_categories(cfg: DictConfig) -> dict[int, str]:
+    """Return names by id of the json that a config's data set names, if it is still there."""
+    for split in ("train", "val"):
+        path = OmegaConf.select(cfg, f"dataset.{split}_json")
+        try:
+            categories = read_coco(path, references=True)["categories"] if path else []
+        except UserError:
+            continue
+        if categories:
+            return {c["id"]: c["name"] for c in sorted(categories, key=lambda c: c["id"])}
+    return {}

@@ -1,0 +1,135 @@
+"""Detection in many images: one picture each, and one json of all results."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.utils import comm
+from PIL import Image
+from tqdm import tqdm
+
+from imted.errors import UserError
+from imted.visualization.drawing import draw_instances
+
+from .detections import Detections
+from .predictor import Predictor
+from .video import ESCAPE, show
+
+RESULTS = "predictions.json"
+"""COCO's results format, with the "file_name" of each image."""
+
+
+@dataclass
+class Outcome:
+    """What came of many images.
+
+    Attributes:
+        results: All detections in COCO's results format.
+        done: Images that were read.
+        failed: Images that could not be.
+    """
+
+    results: list[dict[str, Any]] = field(default_factory=list)
+    done: int = 0
+    failed: int = 0
+
+
+def predict_files(
+    build: Callable[[], Predictor],
+    pictures: Mapping[Path, Path],
+    ids: Mapping[Path, int],
+    output: str,
+) -> None:
+    """Detect in images and write a picture of each and `predictions.json`.
+
+    The processes of a distributed run share the images. A file that can't be read is one line,
+    and the others go on.
+
+    Args:
+        build: Makes this process's predictor.
+        pictures: Where the picture of each image goes.
+        ids: The id of each image.
+        output: The folder of `predictions.json`.
+
+    Raises:
+        UserError: When all is written: some files could not be read.
+    """
+    rank, processes = comm.get_rank(), comm.get_world_size()
+    mine = list(pictures)[rank::processes]
+    outcome, interrupted = Outcome(), False
+    try:
+        _predict(build(), mine, pictures, ids, outcome, progress=rank == 0)
+    except KeyboardInterrupt:
+        interrupted = True
+        if processes > 1:
+            raise
+    outcomes = comm.gather(outcome)
+    if rank:
+        return
+    results = [result for part in outcomes for result in part.results]
+    order = {number: place for place, number in enumerate(ids.values())}
+    results.sort(key=lambda result: order[result["image_id"]])  # stable: by score within an image
+    path = write_results(results, output)
+    done, failed = (sum(getattr(o, name) for o in outcomes) for name in ("done", "failed"))
+    print(f"{len(results)} detections in {done} images: {path}, and a picture of each beside it")
+    if interrupted:
+        raise UserError(f"Interrupted after {done} of {len(pictures)} images.")
+    if failed:
+        raise UserError(f"{failed} of {len(pictures)} files could not be read; see above.")
+
+
+def _predict(
+    predictor: Predictor,
+    files: Sequence[Path],
+    pictures: Mapping[Path, Path],
+    ids: Mapping[Path, int],
+    outcome: Outcome,
+    progress: bool,
+) -> None:
+    for file in tqdm(files, unit="image", disable=not progress or len(files) < 2):
+        try:
+            pixels = predictor.read(file)
+        except UserError as error:
+            tqdm.write(f"left out: {error}", file=sys.stderr)
+            outcome.failed += 1
+            continue
+        detections, picture = _draw(predictor, pixels)
+        pictures[file].parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(pictures[file], quality=95)
+        for result in detections.to_coco(ids[file]):
+            outcome.results.append({**result, "file_name": str(file)})
+        outcome.done += 1
+
+
+def show_files(predictor: Predictor, files: Sequence[Path]) -> None:
+    """Show what is found in each image in a window, until a key is pressed; Escape ends it.
+
+    Raises:
+        UserError: A file can't be read, or OpenCV has no windows.
+    """
+    for file in files:
+        _, picture = _draw(predictor, predictor.read(file))
+        if show(np.ascontiguousarray(picture[:, :, ::-1]), "--input", wait=0) == ESCAPE:
+            return
+
+
+def _draw(predictor: Predictor, pixels: np.ndarray) -> tuple[Detections, np.ndarray]:
+    """Detect in pixels as `Predictor.read` returns them; return the picture, too, in RGB."""
+    bgr = pixels if predictor.description.input_format == "BGR" else pixels[:, :, ::-1]
+    detections = predictor(bgr)
+    return detections, draw_instances(bgr[:, :, ::-1], detections, predictor.metadata)
+
+
+def write_results(results: list[dict[str, Any]], output: str) -> str:
+    """Write `predictions.json` whole or not at all; return its path."""
+    os.makedirs(output, exist_ok=True)
+    path = os.path.join(output, RESULTS)
+    with open(f"{path}.tmp", "w", encoding="utf-8") as file:
+        json.dump(results, file)
+    os.replace(f"{path}.tmp", path)
+    return path

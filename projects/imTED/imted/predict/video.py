@@ -1,0 +1,123 @@
+"""Detection in the frames of a video or of a camera."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from detectron2.utils.video_visualizer import VideoVisualizer
+from tqdm import tqdm
+
+from imted.errors import UserError
+
+from .predictor import Predictor
+
+ESCAPE = 27
+
+
+def predict_video(predictor: Predictor, path: str, output: str) -> str:
+    """Write a video with what is found in each frame.
+
+    Args:
+        predictor: The detector.
+        path: A video that OpenCV can read.
+        output: Where to: a file that ends in .mp4, or a folder.
+
+    Returns:
+        The path of the new video.
+
+    Raises:
+        UserError: The video can't be read, or the new one can't be written.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f"{path} (--video-input) doesn't exist.")
+    target = output if output.endswith(".mp4") else os.path.join(output, f"{Path(path).stem}.mp4")
+    if os.path.exists(target) and os.path.samefile(path, target):
+        raise UserError(f"{target} (--output) is the video itself; name another file.")
+    capture = _open(path)
+    writer = None
+    try:
+        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
+        drawn = draw_frames(predictor, capture)
+        for picture in tqdm(drawn, total=frames if frames > 0 else None, unit="frame"):
+            if writer is None:
+                writer = _open_writer(target, fps, picture)
+            writer.write(picture)
+    finally:
+        capture.release()
+        if writer is not None:
+            writer.release()
+    if writer is None:
+        raise UserError(f"{path} (--video-input) can't be opened as a video, or has no frame.")
+    return target
+
+
+def show_webcam(predictor: Predictor, number: int = 0) -> None:
+    """Show what a camera sees and the detector finds in it, until Escape is pressed.
+
+    Raises:
+        UserError: There is no such camera, or OpenCV can't open windows.
+    """
+    capture = _open(number)
+    try:
+        if not capture.isOpened():
+            raise UserError(f"--webcam finds no camera {number} that can be opened.")
+        for picture in draw_frames(predictor, capture):
+            if show(picture, "--webcam") == ESCAPE:
+                break
+    finally:
+        capture.release()
+
+
+def draw_frames(predictor: Predictor, capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    """Yield each frame with what is found in it, BGR; an object keeps its colour."""
+    visualizer = VideoVisualizer(predictor.metadata)
+    while True:
+        success, frame = capture.read()
+        if not success:
+            return
+        rgb = np.ascontiguousarray(frame[:, :, ::-1])
+        drawn = visualizer.draw_instance_predictions(rgb, predictor(frame))
+        yield np.ascontiguousarray(drawn.get_image()[:, :, ::-1])
+
+
+def show(picture: np.ndarray, option: str, wait: int = 1) -> int:
+    """Show a picture (BGR) in a window for some milliseconds (0: until a key is pressed).
+
+    Args:
+        picture: What to show.
+        option: What asked for a window, for the error.
+        wait: Milliseconds.
+
+    Returns:
+        The key that was pressed, -1 for none.
+
+    Raises:
+        UserError: This OpenCV has no windows.
+    """
+    try:
+        cv2.imshow("imTED", picture)
+        return cv2.waitKey(wait)
+    except cv2.error:
+        raise UserError(
+            f"{option} needs windows, which this OpenCV (opencv-python-headless) or this machine "
+            "doesn't have; name a folder with --output, or install opencv-python."
+        ) from None
+
+
+def _open(source: str | int) -> cv2.VideoCapture:
+    """Open a video or a camera; what is wrong with it, this module says, not the libraries."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.setLogLevel(0)
+    return cv2.VideoCapture(source)
+
+
+def _open_writer(target: str, fps: float, picture: np.ndarray) -> cv2.VideoWriter:
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+    height, width = picture.shape[:2]
+    writer = cv2.VideoWriter(target, cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
+    if not writer.isOpened():
+        raise UserError(f"{target} (--output) can't be written as a video by this OpenCV.")
+    return writer
