@@ -13,7 +13,7 @@ setup(
         "imted.weights": "projects/imTED/weights",
     },
     package_data={
-        "imted": ["py.typed"],
+        "imted": ["py.typed", "*/templates/*.html", "web/static/*"],
         "imted.configs": ["**/*.py"],
         "imted.weights": ["*.pth"],
     },

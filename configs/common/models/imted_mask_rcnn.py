@@ -10,11 +10,16 @@ from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.matcher import Matcher
-from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import RPN, StandardRPNHead
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers, MaskRCNNConvUpsampleHead
 
-from imted.modeling import EncoderPyramid, ImTEDDetector, ImTEDROIHeads, MAEEncoder
+from imted.modeling import (
+    EncoderPyramid,
+    ImTEDDetector,
+    ImTEDROIHeads,
+    MAEEncoder,
+    ROIPooler,
+)
 
 from ..constants import imagenet
 
@@ -91,7 +96,6 @@ model = L(ImTEDDetector)(
             output_size=14,
             scales=(1.0 / 4, 1.0 / 8, 1.0 / 16, 1.0 / 32),
             sampling_ratio=0,
-            pooler_type="ROIAlignV2",
             canonical_box_size="${..canonical_box_size}",
         ),
         mask_head=L(MaskRCNNConvUpsampleHead)(

@@ -9,6 +9,7 @@ from .modulated_pooler import ModulatedPooler
 from .parts import ModelParts, parts_of
 from .pyramid import EncoderPyramid, ReleasedPyramid
 from .roi_heads import VARIANTS, ImTEDROIHeads
+from .roi_pooler import ROIPooler
 from .windowed_encoder import WindowedEncoder
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "MaskedAutoencoder",
     "ModelParts",
     "ModulatedPooler",
+    "ROIPooler",
     "ReconstructionDecoder",
     "ReleasedPyramid",
     "WindowedEncoder",

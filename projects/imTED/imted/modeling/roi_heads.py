@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from detectron2.layers import ShapeSpec
-from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import (
     FastRCNNConvFCHead,
     FastRCNNOutputLayers,
@@ -17,6 +16,7 @@ from imted.errors import UserError
 from .decoder import DecoderBoxHead
 from .modulated_pooler import ModulatedPooler
 from .parts import DECODER, DETECTOR_PARTS, ModelParts
+from .roi_pooler import ROIPooler
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,5 @@ def _roi_align(resolution: int, strides: Sequence[int], canonical_box_size: int)
         output_size=resolution,
         scales=[1.0 / stride for stride in strides],
         sampling_ratio=0,
-        pooler_type="ROIAlignV2",
         canonical_box_size=canonical_box_size,
     )

@@ -1,0 +1,117 @@
+"""COCO's evaluation by pycocotools, and what is read from it.
+
+Shapes: T IoU thresholds (.5 to .95), R recalls (0 to 1), K classes by ascending category id, A
+ranges of areas (all, small, medium, large), I images by ascending id, D detections, at most 100
+of a class and image.
+"""
+
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from .inputs import index
+
+METRICS = {
+    "AP": (slice(0, 10), 0),
+    "AP50": (slice(0, 1), 0),
+    "AP75": (slice(5, 6), 0),
+    "APs": (slice(0, 10), 1),
+    "APm": (slice(0, 10), 2),
+    "APl": (slice(0, 10), 3),
+}
+"""COCO's numbers by their names in results.json: of which IoU thresholds and of which areas."""
+RECALL_POINTS = np.linspace(0, 1, 101)
+IOU_INDEX = {0.5: 0, 0.75: 5}
+
+
+def evaluate(truth: COCO, predictions: list[dict[str, Any]], task: str) -> COCOeval:
+    """Match detections to objects and accumulate, as Detectron2's COCOEvaluator does.
+
+    Args:
+        truth: The annotations; their masks become RLE.
+        predictions: COCO results of these images and categories; they are not changed.
+        task: "bbox" or "segm".
+    """
+    # A mask's area decides whether it is small; with a box, pycocotools would take the box's.
+    unwanted = {"bbox"} if task == "segm" else {"segmentation"}
+    results = [{k: v for k, v in p.items() if k not in unwanted} for p in predictions]
+    with redirect_stdout(None):
+        empty = {**truth.dataset, "annotations": []}
+        found = truth.loadRes(results) if results else index(empty)
+        evaluation = COCOeval(truth, found, task)
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
+
+
+def average_precisions(evaluation: COCOeval) -> np.ndarray:
+    """Return the average precision, (T, K, A), at 100 detections; NaN without objects."""
+    precision = evaluation.eval["precision"][..., -1]
+    return np.where(precision > -1, precision, np.nan).mean(axis=1)
+
+
+def by_class(ap: np.ndarray, metric: str) -> np.ndarray:
+    """Choose a metric, (…, K), from average precisions (…, T, K, A)."""
+    ious, area = METRICS[metric]
+    return ap[..., ious, :, area].mean(axis=-2)
+
+
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Average over the last axis without its NaN, as COCO does over classes."""
+    known = ~np.isnan(values)
+    total, count = np.where(known, values, 0).sum(axis=-1), known.sum(axis=-1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+@dataclass(frozen=True)
+class ClassMatches:
+    """The detections of a class, by descending score as COCO's evaluation has them.
+
+    Attributes:
+        scores: (D,)
+        images: (D,), the number of the image, by ascending id.
+        correct: (T, D), matched to an object that counts.
+        ignored: (T, D), neither right nor wrong: of a crowd, or of another area.
+        objects: (I,), how many objects that count each image has.
+    """
+
+    scores: np.ndarray
+    images: np.ndarray
+    correct: np.ndarray
+    ignored: np.ndarray
+    objects: np.ndarray
+
+
+def class_matches(evaluation: COCOeval, class_index: int, area: int = 0) -> ClassMatches:
+    """Collect what COCO's evaluation has found of a class.
+
+    Args:
+        evaluation: After `evaluate`.
+        class_index: From 0, by ascending category id.
+        area: Of objects and detections: 0 all, 1 small, 2 medium, 3 large.
+    """
+    num_images, num_areas = len(evaluation.params.imgIds), len(evaluation.params.areaRng)
+    start = (class_index * num_areas + area) * num_images
+    cells = enumerate(evaluation.evalImgs[start : start + num_images])
+    found = [(i, cell) for i, cell in cells if cell is not None]
+    num_ious = len(evaluation.params.iouThrs)
+    scores = np.concatenate([np.zeros(0), *(cell["dtScores"] for _, cell in found)])
+    none = np.zeros((num_ious, 0), dtype=bool)
+    matched = np.concatenate([none, *(cell["dtMatches"] > 0 for _, cell in found)], axis=1)
+    ignored = np.concatenate([none, *(cell["dtIgnore"] for _, cell in found)], axis=1).astype(bool)
+    images = np.repeat([i for i, _ in found], [len(cell["dtScores"]) for _, cell in found])
+    objects = np.zeros(num_images, dtype=int)
+    for i, cell in found:
+        objects[i] = np.count_nonzero(cell["gtIgnore"] == 0)
+    order = np.argsort(-scores, kind="stable")  # of equal scores, in the order of the images
+    return ClassMatches(
+        scores=scores[order],
+        images=images[order].astype(int),
+        correct=(matched & ~ignored)[:, order],
+        ignored=ignored[:, order],
+        objects=objects,
+    )
