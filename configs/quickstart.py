@@ -29,13 +29,28 @@ dataloader.train.mapper.augmentations = [
 ]
 dataloader.test.mapper.augmentations = []
 
-# Many small steps: RoIs are what a CPU spends its time on, and one box regressor for all
-# classes learns from every object.
-model.roi_heads.batch_size_per_image = 32
-model.roi_heads.positive_fraction = 0.5
-model.roi_heads.box_predictor.cls_agnostic_bbox_reg = True
+# No object is smaller than 48 pixels: the finest level of the pyramid would be work for nothing.
+model.backbone.scale_factors = (2.0, 1.0, 0.5)
+model.backbone.top_block = None
+model.proposal_generator.in_features = ["p3", "p4", "p5"]
+model.proposal_generator.anchor_generator.sizes = [[48], [96], [192]]
+model.proposal_generator.anchor_generator.strides = [8, 16, 32]
+model.roi_heads.pyramid_features = ["p3", "p4", "p5"]
+model.roi_heads.pyramid_strides = [8, 16, 32]
+model.roi_heads.mask_in_features = ["p3", "p4", "p5"]
+model.roi_heads.mask_pooler.scales = (1 / 8, 1 / 16, 1 / 32)
 
-optimizer.lr = 7e-4
+# Many small steps: RoIs are what a CPU spends its time on, and one box regressor for all
+# classes learns from every object. The shapes overlap little, so two boxes of a class that do
+# are one object. docs/performance.md has what was tried.
+model.roi_heads.batch_size_per_image = 48
+model.roi_heads.box_predictor.cls_agnostic_bbox_reg = True
+model.roi_heads.box_predictor.test_nms_thresh = 0.3
+model.proposal_generator.post_nms_topk = (300, 100)
+
+optimizer.lr = 1e-3
+optimizer.fused = True
+optimizer.params.decay_decoder = True
 train.output_dir = "output/quickstart"
-train.max_iter = 1600
+train.max_iter = 2150
 train.eval_period = 0

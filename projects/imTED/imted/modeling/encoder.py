@@ -93,7 +93,8 @@ class MAEEncoder(Backbone):
         """Turn images (N, 3, H, W) into patch tokens with positions (N, L, C), no class token."""
         rows, columns = (side // self.patch_size for side in images.shape[-2:])
         positions: torch.Tensor = self.pos_embed
-        if rows != columns or rows * columns != positions.shape[1] - 1:
+        # A trace keeps the branch that it has taken, and is to serve images of any size.
+        if torch.jit.is_tracing() or rows != columns or rows * columns != positions.shape[1] - 1:
             positions = resize_position_embedding(
                 positions, (rows, columns), self.interpolate_offset
             )

@@ -47,11 +47,15 @@ def resize_position_embedding(
     Returns:
         (1, 1 + grid[0] * grid[1], C).
     """
-    # Without antialiasing: Detectron2's ViTDet and the released imTED resize the same way.
-    if not interpolate_offset:
+    # Without antialiasing: Detectron2's ViTDet and the released imTED resize the same way. While
+    # a model is traced, timm's function would take the grid of the example as that of all images.
+    if not interpolate_offset and not torch.jit.is_tracing():
         return resample_abs_pos_embed(pos_embed, list(grid), num_prefix_tokens=1, antialias=False)
     side = math.isqrt(pos_embed.shape[1] - 1)
     patches = pos_embed[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    scale_factor = tuple((size + interpolate_offset) / side for size in grid)
-    patches = interpolate(patches, scale_factor=scale_factor, mode="bicubic")
+    if interpolate_offset:
+        scale_factor = tuple((size + interpolate_offset) / side for size in grid)
+        patches = interpolate(patches, scale_factor=scale_factor, mode="bicubic")
+    else:
+        patches = interpolate(patches, size=grid, mode="bicubic")
     return torch.cat([pos_embed[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)

@@ -39,6 +39,7 @@ class Predictor:
         cfg: Its config.
         description: Its classes and its preprocessing.
         metadata: Detectron2's, with `thing_classes`, for its Visualizer.
+        loaded: All of it, with the device and the file of the weights.
     """
 
     def __init__(
@@ -78,11 +79,10 @@ class Predictor:
                 f"Tiles of {tile} pixels can't overlap by {overlap}; the overlap must be at least "
                 "0 and less than the tile."
             )
-        loaded = load_run(source, config_file, overrides, device)
+        self.loaded = loaded = load_run(source, config_file, overrides, device)
         self.model: nn.Module = loaded.model
         self.cfg: DictConfig = loaded.run.cfg
         self.description: Description = loaded.description
-        self.weights = loaded.weights
         self.metadata = Metadata(
             name=f"classes of {source}", thing_classes=list(self.description.classes)
         )
@@ -90,7 +90,6 @@ class Predictor:
         self.tile = tile
         self.overlap = overlap
         self.batch_size = batch_size
-        self._run = loaded.run
         augmentations = OmegaConf.select(self.cfg, "dataloader.test.mapper.augmentations")
         self._augmentations = T.AugmentationList(instantiate(augmentations or []))
 
@@ -185,7 +184,7 @@ class Predictor:
         for i, item in enumerate(inputs):
             groups.setdefault(item["image"].shape, []).append(i)
         outputs: dict[int, Instances] = {}
-        with torch.inference_mode(), self._run.autocast():
+        with torch.inference_mode(), self.loaded.run.autocast():
             # Images of other sizes would be padded, which the encoder's attention sees.
             for members in groups.values():
                 results = self.model([inputs[i] for i in members])

@@ -68,7 +68,7 @@ def create_app(predictor: Predictor, threshold: float = 0.5, host: str = "127.0.
             "page.html",
             settings=settings,
             classes=predictor.description.classes,
-            weights=predictor.weights,
+            weights=predictor.loaded.weights,
             examples=range(len(examples)),
         )
 

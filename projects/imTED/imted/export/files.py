@@ -1,0 +1,195 @@
+"""Write a detector as a file, and run the file as Detectron2 runs a model."""
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.structures import Boxes, Instances
+from torch.nn.functional import interpolate, pad
+
+from imted.checkpoint import Description
+from imted.errors import UserError
+from imted.predict import LoadedDetector
+
+from .trace import BOXES, CLASSES, MASKS, SCORES, output_names, traceable
+
+DESCRIPTION = "description.json"
+"""The description's name in a TorchScript file; in an ONNX file it has no suffix."""
+OPSET = 17
+"""RoIAlign with half a pixel's offset came with 16."""
+MIN_HALVED = 256
+"""Numbers from which a weight is stored in half precision; smaller ones are not worth it."""
+
+Run = Callable[[torch.Tensor], dict[str, torch.Tensor]]
+
+
+def write_torchscript(loaded: LoadedDetector, image: torch.Tensor, path: str) -> None:
+    """Trace a detector; the file takes images of any size.
+
+    Args:
+        loaded: The detector.
+        image: An example with an object, (3, H, W), float32.
+        path: Of the file.
+    """
+    adapter = traceable(loaded.model, image)
+    with _quiet(), torch.no_grad():
+        traced = torch.jit.trace(adapter, (image,), check_trace=False)
+    extra = {DESCRIPTION: json.dumps(loaded.description.to_dict())}
+    _write(path, lambda file: torch.jit.save(traced, file, _extra_files=extra))
+
+
+def write_onnx(loaded: LoadedDetector, image: torch.Tensor, path: str, fp16: bool) -> None:
+    """Write an ONNX file that takes images of the example's size alone.
+
+    Args:
+        loaded: The detector.
+        image: An example with an object, (3, H, W), float32.
+        path: Of the file.
+        fp16: Store the weights in half precision; onnxruntime computes with them in full.
+
+    Raises:
+        UserError: The package onnx isn't installed.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"ONNX needs the package {error.name}; pip install onnx onnxruntime (docs/export.md)."
+        ) from None
+    adapter = traceable(loaded.model, image)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    exported = f"{path}.tmp"
+    try:
+        with _quiet(), torch.no_grad():
+            torch.onnx.export(
+                adapter,
+                (image,),
+                exported,
+                input_names=["image"],
+                output_names=output_names(loaded.description.masks),
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        model = onnx.load(exported)
+    finally:
+        if os.path.exists(exported):
+            os.remove(exported)
+    if fp16:
+        _halve_weights(model)
+    values = {**loaded.description.to_dict(), "size": list(image.shape[1:])}
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "description", json.dumps(values)
+    _write(path, lambda file: onnx.save(model, file))
+
+
+def open_torchscript(path: str, device: torch.device) -> Run:
+    """Load a TorchScript file as a function of an image."""
+    extra = {DESCRIPTION: ""}
+    module = torch.jit.load(path, map_location=device, _extra_files=extra)
+    names = output_names(Description.from_dict(json.loads(extra[DESCRIPTION]), path).masks)
+
+    def run(image: torch.Tensor) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            outputs = module(image.to(device))
+        return dict(zip(names, outputs, strict=True))
+
+    return run
+
+
+def open_onnx(path: str) -> Run:
+    """Load an ONNX file as a function of an image, which is fitted to the file's size.
+
+    An image of another size is scaled until it fits and padded with the mean pixel, as images of
+    a batch are.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+    metadata = json.loads(session.get_modelmeta().custom_metadata_map["description"])
+    height, width = metadata["size"]
+    mean = torch.tensor(metadata["pixel_mean"])[:, None, None]
+    names = [output.name for output in session.get_outputs()]
+
+    def run(image: torch.Tensor) -> dict[str, torch.Tensor]:
+        scale = min(height / image.shape[1], width / image.shape[2])
+        if image.shape[1:] != (height, width):
+            size = [max(1, round(side * scale)) for side in image.shape[1:]]
+            image = interpolate(image[None], size, mode="bilinear", antialias=True)[0] - mean
+            image = pad(image, (0, width - size[1], 0, height - size[0])) + mean
+        outputs = session.run(None, {"image": np.ascontiguousarray(image.numpy())})
+        found = {n: torch.from_numpy(np.asarray(v)) for n, v in zip(names, outputs, strict=True)}
+        return {**found, BOXES: found[BOXES] / scale}
+
+    return run
+
+
+class ExportedDetector:
+    """An exported file with the interface of Detectron2's models, for its evaluation."""
+
+    def __init__(self, run: Run) -> None:
+        """Keep what runs the file."""
+        self.run = run
+
+    def __call__(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
+        """Detect in each image by itself."""
+        return [{"instances": self._detect(item)} for item in batched_inputs]
+
+    def _detect(self, item: dict[str, Any]) -> Instances:
+        image = item["image"].float()
+        found = {name: value.cpu() for name, value in self.run(image).items()}
+        instances = Instances(tuple(image.shape[1:]))
+        instances.pred_boxes = Boxes(found[BOXES].float())
+        instances.scores, instances.pred_classes = found[SCORES].float(), found[CLASSES]
+        if MASKS in found:
+            instances.pred_masks = found[MASKS].float()
+        return detector_postprocess(instances, item["height"], item["width"])
+
+
+def _halve_weights(model: Any) -> None:
+    """Store an ONNX model's weights in half precision, in place; a cast makes them whole again.
+
+    onnxruntime's own converter gives up at the branches of NMS. Its session casts the weights
+    once, when it is opened.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < MIN_HALVED:
+            continue
+        name, halved = weight.name, values.astype(np.float16)
+        weight.CopyFrom(numpy_helper.from_array(halved, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]  # in the order of their use
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporters' remarks on branches and on their own deprecation.
+
+    Branches that depend on the image's size are taken care of in `imted.modeling`, and a test
+    compares a trace with the model on other sizes.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _write(path: str, save: Callable[[str], None]) -> None:
+    """Write a file whole or not at all."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    try:
+        save(f"{path}.tmp")
+        os.replace(f"{path}.tmp", path)
+    finally:
+        if os.path.exists(f"{path}.tmp"):
+            os.remove(f"{path}.tmp")

@@ -1,0 +1,138 @@
+#!/usr/bin/env python
+"""Export a trained detector to TorchScript or ONNX, and evaluate the exported file."""
+
+import imted  # noqa: F401  # first, so that no library warns of another
+
+# isort: split
+import argparse
+import json
+import os
+import sys
+
+import torch
+from detectron2.evaluation import inference_on_dataset
+from omegaconf import OmegaConf
+from torch.nn.functional import interpolate
+
+from imted.data.images import list_images
+from imted.engine.dataset import complete_from_dataset
+from imted.engine.evaluate import build_test
+from imted.errors import UserError, exit_status
+from imted.export.files import (
+    ExportedDetector,
+    open_onnx,
+    open_torchscript,
+    write_onnx,
+    write_torchscript,
+)
+from imted.predict import LoadedDetector, Predictor
+
+SUFFIX = {"torchscript": "ts", "onnx": "onnx"}
+EPILOG = """\
+examples
+  python tools/export_model.py output/quickstart --format torchscript --output exported
+  python tools/export_model.py output/quickstart --format onnx --precision fp16 --run-eval \\
+      --output exported
+"""
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("source", help="the folder of a training, or a file of weights")
+    add("--format", choices=SUFFIX, required=True,
+        help="torchscript takes images of any size, onnx those of one")  # fmt: skip
+    add("--output", required=True, metavar="FOLDER", help="where model.ts or model.onnx goes")
+    add("--precision", choices=("fp32", "fp16"), default="fp32",
+        help="of an ONNX file's stored weights (default: fp32)")  # fmt: skip
+    add("--size", type=int, nargs=2, metavar=("H", "W"),
+        help="of an ONNX file's images; by default that of the sample, resized as for the "
+        "evaluation")  # fmt: skip
+    add("--sample-image", metavar="FILE",
+        help="an image with an object; by default the first of the config's test images that has "
+        "one")  # fmt: skip
+    add("--run-eval", action="store_true", help="evaluate the file on the config's test set")
+    add("--config-file", default="", metavar="FILE",
+        help="the config; by default the config.yaml beside the weights")  # fmt: skip
+    add("--device", help="cpu, cuda or one such as cuda:1; by default the GPU where there is one")
+    add("--opts", nargs=argparse.REMAINDER, default=[], metavar="key=value",
+        help="changes of the config; last on the command line")  # fmt: skip
+    return parser
+
+
+def find_sample(predictor: Predictor, path: str | None) -> torch.Tensor:
+    """Return an image in which the detector finds something, (3, H, W), float32."""
+    if path:
+        return predictor.preprocess(path)["image"].float()
+    folder = OmegaConf.select(predictor.cfg, "dataset.val_images") or ""
+    try:
+        candidates = list_images(folder)[:20]
+    except UserError:
+        candidates = []
+    for candidate in candidates:
+        if len(predictor(candidate["file_name"])):
+            return predictor.preprocess(candidate["file_name"])["image"].float()
+    raise UserError(
+        f"There is no test image (dataset.val_images={folder!r}) in which the detector finds "
+        "something; give one with --sample-image."
+    )
+
+
+def evaluate(loaded: LoadedDetector, path: str, format_: str) -> dict:
+    """Evaluate an exported file on the config's test set."""
+    complete_from_dataset(loaded.run.cfg, training=False)
+    loader, evaluator = build_test(loaded.run.cfg)
+    run = open_onnx(path) if format_ == "onnx" else open_torchscript(path, loaded.run.device)
+    return inference_on_dataset(ExportedDetector(run), loader, evaluator)
+
+
+def compare(results: dict, source: str) -> list[str]:
+    """Set an exported file's AP beside that of the run's results.json, if there is one."""
+    path = os.path.join(source, "results.json")
+    known = {}
+    if os.path.isfile(path):
+        with open(path, encoding="utf-8") as file:
+            known = json.load(file)
+    lines = []
+    for task, metrics in results.items():
+        line = f"{task}: AP {metrics['AP']:.2f}"
+        if known.get(task, {}).get("AP") is not None:
+            before = known[task]["AP"]
+            line += f", {before:.2f} in results.json ({metrics['AP'] - before:+.2f})"
+        lines.append(line)
+    return lines
+
+
+@exit_status
+def main(argv: list[str] | None = None) -> None:
+    """Write the file, and evaluate it if that is wanted."""
+    args = argument_parser().parse_args(argv)
+    if args.size and (args.format != "onnx" or min(args.size) < 32):
+        raise UserError("--size is for --format onnx, and each side must be at least 32.")
+    if args.precision == "fp16" and args.format != "onnx":
+        raise UserError("--precision fp16 is for --format onnx; TorchScript has fp32 alone.")
+    predictor = Predictor(
+        args.source, config_file=args.config_file, overrides=args.opts, device=args.device
+    )
+    loaded = predictor.loaded
+    image = find_sample(predictor, args.sample_image).to(loaded.run.device)
+    if args.size:
+        image = interpolate(image[None], args.size, mode="bilinear", antialias=True)[0]
+    half = args.precision == "fp16"
+    path = os.path.join(args.output, f"model{'_fp16' if half else ''}.{SUFFIX[args.format]}")
+    if args.format == "onnx":
+        write_onnx(loaded, image, path, half)
+    else:
+        write_torchscript(loaded, image, path)
+    size = "x".join(map(str, image.shape[1:])) if args.format == "onnx" else "any size"
+    print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB, images of {size}")
+    if args.run_eval:
+        results = evaluate(loaded, path, args.format)
+        print("\n".join(compare(results, args.source)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
