@@ -1,11 +1,8 @@
 #!/usr/bin/env python
-"""Run an exported ONNX detector on a picture, with onnxruntime, NumPy and Pillow alone.
+"""Run an exported ONNX detector on a picture, with onnxruntime, NumPy and Pillow alone."""
 
-python demo/onnx_inference.py exported/model.onnx photo.jpg [masks.png]
-"""
-
+import argparse
 import json
-import sys
 
 import numpy as np
 import onnxruntime
@@ -13,9 +10,14 @@ from PIL import Image, ImageOps
 
 THRESHOLD = 0.5
 
-session = onnxruntime.InferenceSession(sys.argv[1])
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("model", help="what tools/export_model.py --format onnx has written")
+parser.add_argument("picture")
+parser.add_argument("masks", nargs="?", help="a copy of the picture with its masks, to be written")
+args = parser.parse_args()
+session = onnxruntime.InferenceSession(args.model)
 about = json.loads(session.get_modelmeta().custom_metadata_map["description"])
-picture = ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGB")
+picture = ImageOps.exif_transpose(Image.open(args.picture)).convert("RGB")
 
 # The file takes images of one size: scale the picture until it fits, pad with the mean pixel.
 height, width = about["size"]
@@ -40,5 +42,5 @@ for i in np.flatnonzero(found["scores"] >= THRESHOLD):
             np.maximum(1 - abs(at[:, None] - np.arange(len(mask))), 0) for at in (at_y, at_x)
         )
         canvas[rows @ mask @ columns.T >= 0.5] = (255, 64, 0)
-if len(sys.argv) > 3:
-    Image.fromarray(canvas).save(sys.argv[3])
+if args.masks:
+    Image.fromarray(canvas).save(args.masks)
