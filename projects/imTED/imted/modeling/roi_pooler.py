@@ -2,9 +2,9 @@
 
 RoIAlign averages bilinear samples on a grid. A grid's rows and columns are independent, and so are
 the bilinear weights, hence ``RoI = Ay @ map @ Ax.T`` with one matrix for the rows (bins x H) and
-one for the columns (bins x W). On a small map these products take a fraction of the time that
-torchvision's kernel for CPUs takes, whose backward pass runs on one thread. On a large map most of
-their factors would be zero.
+one for the columns (bins x W). On a small map these products are faster than torchvision's kernel
+for CPUs, whose backward pass runs on one thread. On a large map most of their factors would be
+zero.
 
 Shapes: N maps of C channels, (N, C, H, W); R RoIs; S bins a side.
 """
