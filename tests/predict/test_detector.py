@@ -69,6 +69,12 @@ def test_an_old_file_takes_its_names_from_the_json(detector_run, caplog):
     assert "says nothing of itself" in caplog.text and "the json" in caplog.text
 
 
+def test_another_data_set_of_that_name_gives_no_names(detector_run, monkeypatch):
+    others = {1: "x", 2: "y", 3: "z"}
+    monkeypatch.setattr("imted.predict.detector.registered_categories", lambda cfg: others)
+    assert load_run(str(detector_run(described=False))).description.classes == NAMES
+
+
 def test_an_old_file_without_its_data_has_numbers(detector_run, tmp_path):
     folder = detector_run(described=False)
     (tmp_path / "val.json").unlink()

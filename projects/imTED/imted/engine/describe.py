@@ -46,11 +46,11 @@ def registered_categories(cfg: DictConfig) -> dict[int, str]:
     """Return the categories of the data set that a config names, in the order of their classes.
 
     Returns:
-        Names by id, of the training set or, if it isn't registered, of the test set. Where
+        Names by id, of the test set or, if it isn't registered, of the training set. Where
         Detectron2's catalog has no ids (VOC), those that it writes into results: the numbers of
         the classes. Empty if neither is registered.
     """
-    for split in ("train", "test"):
+    for split in ("test", "train"):
         names = OmegaConf.select(cfg, f"dataloader.{split}.dataset.names")
         name = names if isinstance(names, str) or not names else names[0]
         if name not in MetadataCatalog.list():

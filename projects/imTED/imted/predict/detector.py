@@ -179,8 +179,10 @@ def _apply(cfg: DictConfig, description: Description) -> None:
 def _assume(model: nn.Module, cfg: DictConfig, weights: str) -> Description:
     """Describe a detector whose file says nothing, and say what is assumed."""
     classes = cast(Any, model).roi_heads.num_classes
+    # What is registered under the names of a config's own data set may be another's.
+    registered = {} if cfg.get("dataset") else registered_categories(cfg)
     candidates = {
-        "the data set that the config names": registered_categories(cfg),
+        "the data set that the config names": registered,
         "the json that the config names": _json_categories(cfg),
         "their numbers, for want of any other": {i: f"class {i}" for i in range(classes)},
     }
