@@ -15,7 +15,7 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from PIL import Image
 
-from imted.checkpoint import save_mae
+from imted.checkpoint import Description, save_mae
 from imted.modeling import MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
 
 # Threads cost more than they save on models this small.
@@ -201,6 +201,26 @@ def released_file(tmp_path):
         return path, weights
 
     return write
+
+
+@pytest.fixture
+def description():
+    """Make what a detector's file says of itself: three classes, no masks, no augmentation."""
+
+    def make(**changes):
+        values = dict(
+            classes=("ant", "bee", "cat"),
+            category_ids=(3, 7, 8),
+            masks=False,
+            input_format="RGB",
+            pixel_mean=(123.675, 116.28, 103.53),
+            pixel_std=(58.395, 57.12, 57.375),
+            augmentations=(),
+            version="0.1.0",
+        )
+        return Description(**{**values, **changes})
+
+    return make
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from detectron2.evaluation import inference_on_dataset
 from omegaconf import OmegaConf
 from torch.nn.functional import interpolate
 
-from imted.data.images import list_images
 from imted.engine.dataset import complete_from_dataset
 from imted.engine.evaluate import build_test
 from imted.errors import UserError, exit_status
@@ -27,6 +26,8 @@ from imted.export.files import (
 )
 from imted.predict import LoadedDetector, Predictor
 
+NUM_SAMPLES = 20
+"""Test images that are searched for one with an object."""
 SUFFIX = {"torchscript": "ts", "onnx": "onnx"}
 EPILOG = """\
 examples
@@ -67,14 +68,10 @@ def find_sample(predictor: Predictor, path: str | None) -> torch.Tensor:
     """Return an image in which the detector finds something, (3, H, W), float32."""
     if path:
         return predictor.preprocess(path)["image"].float()
+    for candidate in predictor.examples(NUM_SAMPLES):
+        if len(predictor(candidate)):
+            return predictor.preprocess(candidate)["image"].float()
     folder = OmegaConf.select(predictor.cfg, "dataset.val_images") or ""
-    try:
-        candidates = list_images(folder)[:20]
-    except UserError:
-        candidates = []
-    for candidate in candidates:
-        if len(predictor(candidate["file_name"])):
-            return predictor.preprocess(candidate["file_name"])["image"].float()
     raise UserError(
         f"There is no test image (dataset.val_images={folder!r}) in which the detector finds "
         "something; give one with --sample-image."

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from imted.checkpoint import read_description, read_state_dict, save_state_dict
 from imted.checkpoint.classes import extend_classes
-from imted.data.coco_json import read_coco
+from imted.data.coco_json import categories_of, read_coco
 from imted.errors import exit_status
 
 
@@ -33,8 +33,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     weights = read_state_dict(args.checkpoint, field="checkpoint")
     description = read_description(args.checkpoint, field="checkpoint")
-    base, names = list(_categories(args.base_json).values()), _categories(args.json)
-    classes = list(names.values())
+    known, names = (
+        categories_of(read_coco(path, references=True)) for path in (args.base_json, args.json)
+    )
+    base, classes = list(known.values()), list(names.values())
     weights = extend_classes(weights, base, classes, args.checkpoint, args.new_boxes, args.seed)
     if description is not None:
         description = replace(description, classes=tuple(classes), category_ids=tuple(names))
@@ -44,12 +46,6 @@ def main(argv: list[str] | None = None) -> None:
     if args.new_boxes:
         print("All box regressors start anew.")
     print(f"The weights are in {args.output}")
-
-
-def _categories(json_file: str) -> dict[int, str]:
-    """Return a json's class names by id, in the order in which Detectron2 numbers them."""
-    categories = read_coco(json_file, references=True)["categories"]
-    return {c["id"]: c["name"] for c in sorted(categories, key=lambda c: c["id"])}
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from imted.checkpoint import Description, read_description, read_state_dict, save_state_dict
-from imted.checkpoint.description import Resize
+from imted.checkpoint import read_description, read_state_dict, save_state_dict
 from imted.errors import UserError
 
 RESIZE = {
@@ -13,33 +12,26 @@ RESIZE = {
     "short_edge_length": 384,
     "max_size": 640,
 }
-DESCRIPTION = Description(
-    classes=("ant", "bee"),
-    category_ids=(3, 7),
-    masks=True,
-    input_format="RGB",
-    pixel_mean=(123.675, 116.28, 103.53),
-    pixel_std=(58.395, 57.12, 57.375),
-    augmentations=(RESIZE,),
-    version="0.1.0",
-)
 WEIGHTS = {"w": torch.arange(3.0)}
 
 
-def described(**changes):
-    return {**DESCRIPTION.to_dict(), **changes}
+@pytest.fixture
+def said(description):
+    return description(
+        classes=("ant", "bee"), category_ids=(3, 7), masks=True, augmentations=(RESIZE,)
+    )
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_a_file_says_what_it_was_told_and_holds_the_same_weights(tmp_path, suffix):
+def test_a_file_says_what_it_was_told_and_holds_the_same_weights(said, tmp_path, suffix):
     path = str(tmp_path / f"weights.{suffix}")
-    save_state_dict(WEIGHTS, path, DESCRIPTION)
-    assert read_description(path) == DESCRIPTION
+    save_state_dict(WEIGHTS, path, said)
+    assert read_description(path) == said
     assert torch.equal(read_state_dict(path)["w"], WEIGHTS["w"])
 
 
-def test_what_is_in_the_file_is_plain_values(tmp_path):
-    save_state_dict(WEIGHTS, str(tmp_path / "weights.pth"), DESCRIPTION)
+def test_what_is_in_the_file_is_plain_values(said, tmp_path):
+    save_state_dict(WEIGHTS, str(tmp_path / "weights.pth"), said)
     content = torch.load(tmp_path / "weights.pth", weights_only=True)
     assert content["description"] == json.loads(json.dumps(content["description"]))
     assert content["description"]["classes"] == ["ant", "bee"]
@@ -66,12 +58,12 @@ def test_a_file_that_says_nothing(tmp_path, suffix):
     ],
 )
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_what_cannot_be_read_is_one_sentence(tmp_path, suffix, changes, word):
+def test_what_cannot_be_read_is_one_sentence(said, tmp_path, suffix, changes, word):
     path = tmp_path / f"weights.{suffix}"
     if suffix == "pth":
-        torch.save({"model": WEIGHTS, "description": described(**changes)}, path)
+        torch.save({"model": WEIGHTS, "description": {**said.to_dict(), **changes}}, path)
     else:
-        save_file(WEIGHTS, path, {"description": json.dumps(described(**changes))})
+        save_file(WEIGHTS, path, {"description": json.dumps({**said.to_dict(), **changes})})
     with pytest.raises(UserError, match=f"{path.name}: what the file says of itself.*{word}"):
         read_description(str(path))
 
@@ -82,39 +74,8 @@ def test_a_torn_safetensors_text_is_one_sentence(tmp_path):
         read_description(str(tmp_path / "w.safetensors"))
 
 
-def test_entries_of_a_later_version_are_left_out(tmp_path):
-    torch.save({"model": WEIGHTS, "description": described(later=1)}, tmp_path / "w.pth")
-    assert read_description(str(tmp_path / "w.pth")) == DESCRIPTION
-
-
-@pytest.mark.parametrize(
-    ("augmentations", "resize"),
-    [
-        ((), None),
-        ((RESIZE,), Resize(384, 640, "PIL")),
-        (({**RESIZE, "short_edge_length": [384]},), Resize(384, 640, "PIL")),
-        (
-            ({**RESIZE, "_target_": "imted.data.resize.OpenCVResizeShortestEdge"},),
-            Resize(384, 640, "OpenCV"),
-        ),
-    ],
-)
-def test_resize(augmentations, resize):
-    values = described(augmentations=augmentations)
-    assert Description.from_dict(values, "file").resize == resize
-
-
-@pytest.mark.parametrize(
-    "augmentations",
-    [
-        None,
-        (RESIZE, RESIZE),
-        ({"_target_": "detectron2.data.transforms.RandomFlip"},),
-        ({**RESIZE, "short_edge_length": [300, 400]},),
-        ({**RESIZE, "interp": 3},),
-    ],
-)
-def test_more_than_a_resize(augmentations):
-    values = described(augmentations=augmentations)
-    with pytest.raises(UserError, match="more than a resize"):
-        _ = Description.from_dict(values, "file").resize
+def test_entries_of_a_later_version_are_left_out(said, tmp_path):
+    torch.save(
+        {"model": WEIGHTS, "description": {**said.to_dict(), "later": 1}}, tmp_path / "w.pth"
+    )
+    assert read_description(str(tmp_path / "w.pth")) == said

@@ -1,30 +1,24 @@
 import shutil
 
+import detectron2.data.transforms as T
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
+from detectron2.utils.registry import locate
 
 import imted
 from imted.checkpoint import Description, read_description
-from imted.checkpoint.description import Resize
+from imted.data.resize import OpenCVResizeShortestEdge
 from imted.engine.checkpointers import RunCheckpointer, UntaggedCheckpointer
 from imted.engine.config import load_config
 from imted.engine.describe import describe, registered_categories
 from imted.errors import UserError
 
 
-def description(**changes):
-    values = dict(
-        classes=("ant", "bee", "cat"),
-        category_ids=(1, 2, 3),
-        masks=False,
-        input_format="RGB",
-        pixel_mean=(1.0, 2.0, 3.0),
-        pixel_std=(1.0, 1.0, 1.0),
-        augmentations=(),
-        version="0.1.0",
-    )
-    return Description(**{**values, **changes})
+def resize_of(said):
+    """Return the only augmentation: its class, the shorter edge and the most of the longer."""
+    (call,) = said.augmentations
+    return locate(call["_target_"]), call["short_edge_length"], call["max_size"]
 
 
 class Trainer(torch.nn.Module):
@@ -37,7 +31,7 @@ def test_coco_is_described_by_detectron2s_catalog(small_detector):
     said = describe(model, cfg, registered_categories(cfg))
     assert said.classes == tuple(MetadataCatalog.get("coco_2017_val").thing_classes)
     assert (said.category_ids[0], said.category_ids[-1]) == (1, 90)
-    assert said.resize == Resize(800, 1333)
+    assert resize_of(said) == (T.ResizeShortestEdge, 800, 1333)
     assert said.pixel_mean == (123.675, 116.28, 103.53)  # as the config has it, not its float32
     assert said.masks and said.version == imted.__version__
     assert Description.from_dict(said.to_dict(), "file") == said
@@ -46,7 +40,7 @@ def test_coco_is_described_by_detectron2s_catalog(small_detector):
 def test_the_released_resize_is_opencvs(small_detector):
     cfg = load_config("configs/released/imted_mask_rcnn_vit_small.py")
     said = describe(small_detector(num_classes=80), cfg, registered_categories(cfg))
-    assert said.resize == Resize(800, 1333, "OpenCV")
+    assert resize_of(said) == (OpenCVResizeShortestEdge, 800, 1333)
 
 
 def test_voc_has_no_ids_but_the_numbers_of_its_classes(small_detector):
@@ -70,7 +64,7 @@ def test_other_augmentations_are_left_to_the_config(small_detector):
     assert said.augmentations is None
 
 
-def test_every_checkpoint_of_a_run_carries_it(small_detector, tmp_path):
+def test_every_checkpoint_of_a_run_carries_it(small_detector, description, tmp_path):
     model = small_detector()
     run = RunCheckpointer(model, str(tmp_path), description(), trainer=Trainer())
     run.save("model_0000009", iteration=9)
@@ -82,7 +76,7 @@ def test_every_checkpoint_of_a_run_carries_it(small_detector, tmp_path):
     assert again.resume()["iteration"] == 9
 
 
-def test_other_classes_of_the_same_number_are_not_resumed(small_detector, tmp_path):
+def test_other_classes_of_the_same_number_are_not_resumed(small_detector, description, tmp_path):
     model = small_detector()
     RunCheckpointer(model, str(tmp_path), description(), trainer=Trainer()).save("model")
     other = description(classes=("ant", "wasp", "cat"))
@@ -90,7 +84,7 @@ def test_other_classes_of_the_same_number_are_not_resumed(small_detector, tmp_pa
         RunCheckpointer(model, str(tmp_path), other, trainer=Trainer()).resume()
 
 
-def test_a_run_of_an_earlier_version_is_resumed(small_detector, tmp_path):
+def test_a_run_of_an_earlier_version_is_resumed(small_detector, description, tmp_path):
     model = small_detector()
     RunCheckpointer(model, str(tmp_path), None, trainer=Trainer()).save("model", iteration=3)
     again = RunCheckpointer(model, str(tmp_path), description(), trainer=Trainer())
@@ -113,5 +107,5 @@ def test_train_net_writes_it(detector_run, shell, tmp_path):
     shutil.rmtree(tmp_path / "images")
     said = read_description(str(output / "model_final.pth"))
     assert dict(zip(said.category_ids, said.classes, strict=True)) == {2: "ant", 5: "bee", 7: "cat"}
-    assert said.masks and said.resize == Resize(64, 96)
+    assert said.masks and resize_of(said) == (T.ResizeShortestEdge, 64, 96)
     assert imted.load_detector(str(output)).roi_heads.num_classes == 3

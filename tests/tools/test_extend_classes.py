@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from imted.checkpoint import Description, read_description
+from imted.checkpoint import read_description
 
 PREDICTOR = "roi_heads.box_predictor"
 
@@ -47,18 +47,9 @@ def test_rows_follow_ascending_ids(extend, tmp_path, capsys):
     assert not written[f"{PREDICTOR}.bbox_pred.bias"].any()
 
 
-def test_what_the_file_says_of_itself_has_the_new_classes(extend, tmp_path):
+def test_what_the_file_says_of_itself_has_the_new_classes(extend, description, tmp_path):
     content = torch.load(tmp_path / "base.pth", weights_only=True)
-    base = Description(
-        classes=("dog", "cat"),
-        category_ids=(2, 8),
-        masks=False,
-        input_format="RGB",
-        pixel_mean=(1.0, 2.0, 3.0),
-        pixel_std=(1.0, 1.0, 1.0),
-        augmentations=None,
-        version="0.1.0",
-    )
+    base = description(classes=("dog", "cat"), category_ids=(2, 8), augmentations=None)
     torch.save({**content, "description": base.to_dict()}, tmp_path / "base.pth")
     assert extend() == 0
     said = read_description(str(tmp_path / "out.pth"))

@@ -24,7 +24,6 @@ METRICS = {
     "APl": (slice(0, 10), 3),
 }
 """COCO's numbers by their names in results.json: of which IoU thresholds and of which areas."""
-RECALL_POINTS = np.linspace(0, 1, 101)
 IOU_INDEX = {0.5: 0, 0.75: 5}
 
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
+from .accumulate import RECALLS
 from .curves import F1Curve
-from .evaluation import RECALL_POINTS
 from .tide import KINDS
 
 DPI = 110
@@ -40,8 +40,8 @@ def save_precision_curves(
     figure = Figure((5.2 * len(curves), 4.2), dpi=DPI, layout="constrained")
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     for axes, (iou, rows) in zip(panels, curves.items(), strict=True):
-        _plot_classes(axes, RECALL_POINTS, rows[:-1], names)
-        axes.plot(RECALL_POINTS, rows[-1], color="black", linewidth=2.2, label="mean")
+        _plot_classes(axes, RECALLS, rows[:-1], names)
+        axes.plot(RECALLS, rows[-1], color="black", linewidth=2.2, label="mean")
         axes.set(xlabel="recall", ylabel="precision", title=f"IoU {iou}", ylim=(0, 1.02))
         axes.set_xlim(0, 1)
     panels[-1].legend(loc="upper right", fontsize=8)

@@ -57,7 +57,8 @@ def write_analysis(
     images = image_matches(evaluation)
     confusion = confusion_matrix(images, len(names), threshold)
     dap = gains(images, len(names))
-    counts = sum((find_errors(image, threshold).count for image in images), Counter())
+    errors = [find_errors(image, threshold) for image in images]
+    counts = sum((error.count for error in errors), Counter())
     save_precision_curves(
         {iou: precision_curves(evaluation, iou) for iou in IOU_INDEX},
         names,
@@ -66,7 +67,7 @@ def write_analysis(
     save_f1_curves(curves, names, os.path.join(output, "f1.png"))
     save_confusion(confusion, names, os.path.join(output, "confusion.png"))
     save_errors(dap, os.path.join(output, "errors.png"))
-    worst = draw_worst(truth, evaluation, images, threshold, num_worst, output)
+    worst = draw_worst(truth, evaluation, images, errors, threshold, num_worst, output)
     result = {
         "title": title,
         "task": task,

@@ -17,7 +17,7 @@ from imted.visualization.drawing import GAP
 from .inputs import Truth
 from .matching import ImageMatches
 from .plots import COLOURS
-from .tide import ImageErrors, find_errors
+from .tide import ImageErrors
 
 LONG_SIDE = 560
 """Pixels of the longer side of each of the two pictures."""
@@ -42,6 +42,7 @@ def draw_worst(
     truth: Truth,
     evaluation: COCOeval,
     images: Sequence[ImageMatches],
+    errors: Sequence[ImageErrors],
     threshold: float,
     number: int,
     folder: str,
@@ -52,18 +53,18 @@ def draw_worst(
         truth: The annotations, and where the images are.
         evaluation: Of the predictions.
         images: All images.
-        threshold: Detections of a lower score are left out.
+        errors: What is wrong in each.
+        threshold: That of the errors; detections of a lower score are left out.
         number: Most images to draw.
         folder: Where the pictures go.
 
     Returns:
         The images, those with the most errors first; one without errors isn't among them.
     """
-    found = [(image, find_errors(image, threshold)) for image in images]
-    found = [pair for pair in found if pair[1].count.total()]
+    found = [pair for pair in zip(images, errors, strict=True) if pair[1].count.total()]
     found.sort(key=lambda pair: -pair[1].count.total())
     worst = []
-    for rank, (image, errors) in enumerate(found[:number], start=1):
+    for rank, (image, wrong) in enumerate(found[:number], start=1):
         entry = truth.coco.imgs[image.image_id]
         name = f"worst_{rank:02d}.jpg"
         path = os.path.join(truth.image_root, entry["file_name"])
@@ -72,9 +73,9 @@ def draw_worst(
         except Exception:  # whatever a decoder raises: the report is about the predictions
             name = ""
         else:
-            picture = _draw(pixels, truth, evaluation, image, errors, threshold)
+            picture = _draw(pixels, truth, evaluation, image, wrong, threshold)
             Image.fromarray(picture).save(os.path.join(folder, name), quality=90)
-        worst.append(WorstImage(entry["file_name"], name, dict(errors.count)))
+        worst.append(WorstImage(entry["file_name"], name, dict(wrong.count)))
     return worst
 
 

@@ -8,28 +8,12 @@ from typing import Any
 import detectron2.data.transforms as T
 from detectron2.utils.registry import locate
 
-from imted.data.resize import OpenCVResizeShortestEdge
 from imted.errors import UserError
 
 KEY = "description"
 """Its name in a torch file, and in the metadata of a safetensors file."""
 
 _KNOWN_PACKAGES = ("detectron2.", "imted.")
-
-
-@dataclass(frozen=True)
-class Resize:
-    """How test images are resized.
-
-    Attributes:
-        short_edge_length: Pixels of the shorter edge, as long as `max_size` allows it.
-        max_size: Most pixels of the longer edge.
-        library: Whose bilinear interpolation it is, "PIL" or "OpenCV".
-    """
-
-    short_edge_length: int
-    max_size: int
-    library: str = "PIL"
 
 
 @dataclass(frozen=True)
@@ -56,28 +40,6 @@ class Description:
     pixel_std: tuple[float, ...]
     augmentations: tuple[dict[str, Any], ...] | None
     version: str
-
-    @property
-    def resize(self) -> Resize | None:
-        """How test images are resized, None where they keep their size.
-
-        Raises:
-            UserError: Something else is done to them.
-        """
-        if self.augmentations == ():
-            return None
-        if self.augmentations is not None and len(self.augmentations) == 1:
-            arguments = dict(self.augmentations[0])
-            kind = locate(arguments.pop("_target_"))
-            library = {T.ResizeShortestEdge: "PIL", OpenCVResizeShortestEdge: "OpenCV"}.get(kind)
-            edge, longest = (arguments.pop(k, None) for k in ("short_edge_length", "max_size"))
-            edge = edge[0] if isinstance(edge, list | tuple) and len(edge) == 1 else edge
-            if library and isinstance(edge, int) and isinstance(longest, int) and not arguments:
-                return Resize(edge, longest, library)
-        raise UserError(
-            "The detector's test images undergo more than a resize to a shortest edge "
-            "(dataloader.test.mapper.augmentations), which can't be said in two numbers."
-        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, which both kinds of file hold."""

@@ -59,6 +59,11 @@ def read_coco(json_file: str, references: bool = False) -> dict[str, Any]:
     return content
 
 
+def categories_of(content: dict[str, Any]) -> dict[int, str]:
+    """Return a data set's class names by id, in the order in which Detectron2 numbers them."""
+    return {c["id"]: c["name"] for c in sorted(content["categories"], key=lambda c: c["id"])}
+
+
 def write_json(content: Any, path: Path) -> None:
     """Write a json file, whole or not at all; make its folder if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)

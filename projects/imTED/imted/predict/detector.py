@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from imted.checkpoint import Description, load_trained, read_description
-from imted.data.coco_json import read_coco
+from imted.data.coco_json import categories_of, read_coco
 from imted.engine.config import load_config, override_config
 from imted.engine.dataset import without_masks
 from imted.engine.describe import describe, registered_categories
@@ -203,9 +203,9 @@ def _json_categories(cfg: DictConfig) -> dict[int, str]:
     for split in ("train", "val"):
         path = OmegaConf.select(cfg, f"dataset.{split}_json")
         try:
-            categories = read_coco(path, references=True)["categories"] if path else []
+            categories = categories_of(read_coco(path, references=True)) if path else {}
         except UserError:
             continue
         if categories:
-            return {c["id"]: c["name"] for c in sorted(categories, key=lambda c: c["id"])}
+            return categories
     return {}

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from imted.checkpoint import Description
+from imted.data.images import list_images
 from imted.errors import UserError
 
 from .detections import Detections
@@ -35,11 +36,8 @@ class Predictor:
         detections.to_coco(image_id=1)
 
     Attributes:
-        model: The detector, in evaluation mode.
-        cfg: Its config.
-        description: Its classes and its preprocessing.
         metadata: Detectron2's, with `thing_classes`, for its Visualizer.
-        loaded: All of it, with the device and the file of the weights.
+        loaded: The detector, its config and description, the device and the file of the weights.
     """
 
     def __init__(
@@ -79,10 +77,7 @@ class Predictor:
                 f"Tiles of {tile} pixels can't overlap by {overlap}; the overlap must be at least "
                 "0 and less than the tile."
             )
-        self.loaded = loaded = load_run(source, config_file, overrides, device)
-        self.model: nn.Module = loaded.model
-        self.cfg: DictConfig = loaded.run.cfg
-        self.description: Description = loaded.description
+        self.loaded = load_run(source, config_file, overrides, device)
         self.metadata = Metadata(
             name=f"classes of {source}", thing_classes=list(self.description.classes)
         )
@@ -92,6 +87,29 @@ class Predictor:
         self.batch_size = batch_size
         augmentations = OmegaConf.select(self.cfg, "dataloader.test.mapper.augmentations")
         self._augmentations = T.AugmentationList(instantiate(augmentations or []))
+
+    @property
+    def model(self) -> nn.Module:
+        """The detector, in evaluation mode."""
+        return self.loaded.model
+
+    @property
+    def cfg(self) -> DictConfig:
+        """Its config."""
+        return self.loaded.run.cfg
+
+    @property
+    def description(self) -> Description:
+        """Its classes and its preprocessing."""
+        return self.loaded.description
+
+    def examples(self, most: int) -> list[str]:
+        """Return the first images of the config's validation set, if they are still there."""
+        try:
+            images = list_images(OmegaConf.select(self.cfg, "dataset.val_images") or "")
+        except UserError:
+            return []
+        return [image["file_name"] for image in images[:most]]
 
     @overload
     def __call__(self, images: Picture) -> Detections: ...

@@ -14,7 +14,6 @@ from PIL import Image
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from imted.data.images import list_images
 from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder
 from imted.predict import Predictor
@@ -51,7 +50,7 @@ def create_app(predictor: Predictor, threshold: float = 0.5, host: str = "127.0.
     lock = Lock()  # requests come in threads, and the model is one
     mae, no_mae = _attempt(lambda: _load_mae(predictor))
     decoder, no_decoder = _attempt(lambda: find_decoder(predictor.model))
-    examples = _examples(predictor)
+    examples = [Path(file).resolve() for file in predictor.examples(NUM_EXAMPLES)]
 
     @app.get("/")
     def page() -> str:
@@ -183,16 +182,6 @@ def _load_mae(predictor: Predictor) -> MaskedAutoencoder:
     if OmegaConf.select(predictor.cfg, "model.roi_heads.decoder") is None:
         raise UserError("the detector has no MAE decoder.")
     return load_mae(predictor.cfg.model, predictor.cfg.train.init_checkpoint)
-
-
-def _examples(predictor: Predictor) -> list[Path]:
-    """Return a few images of the config's validation set, if they are still there."""
-    folder = OmegaConf.select(predictor.cfg, "dataset.val_images")
-    try:
-        images = list_images(folder or "")
-    except UserError:
-        return []
-    return [Path(image["file_name"]).resolve() for image in images[:NUM_EXAMPLES]]
 
 
 def _read_box(text: str, image: Image.Image) -> torch.Tensor:
