@@ -55,5 +55,5 @@ dataloader.train.num_workers = 0
 optimizer.lr = 7e-4
 optimizer.fused = True
 train.output_dir = "output/quickstart"
-train.max_iter = 2700
+train.max_iter = 2950
 train.eval_period = 0
