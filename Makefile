@@ -23,11 +23,11 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,\
 .PHONY: demo pretrain-demo test lint
 
 demo: $(READY) $(SHAPES)
-	$(RUN) train_net.py --config-file configs/quickstart.py
+	$(RUN) train_net.py --config-file configs/quickstart.py train.overwrite=true
 	$(RUN) tools/quickstart_pictures.py output/quickstart
 
 pretrain-demo: $(READY) $(SHAPES)
-	$(RUN) train_net.py --config-file configs/pretrain/mae_vit_tiny_demo.py
+	$(RUN) train_net.py --config-file configs/pretrain/mae_vit_tiny_demo.py train.overwrite=true
 
 test: $(READY)
 	$(RUN) -m pytest

@@ -1,9 +1,13 @@
 #!/usr/bin/env python
 """Train or evaluate any LazyConfig of this project: `train_net.py --help`."""
 
+import signal
 import sys
 
-from imted.engine.launcher import main
+# While the libraries load, for seconds, Ctrl-C has nothing to save and no trace to show.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from imted.engine.launcher import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,8 +5,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from imted.atomic import write_json
 from imted.data.catalog import datasets_root
-from imted.data.coco_json import read_coco, write_json
+from imted.data.coco_json import read_coco
 from imted.errors import UserError, exit_status
 from imted.experiments.few_shot.data import COCO_NOVEL, base_part, choose_shots, read_fsdet_shots
 

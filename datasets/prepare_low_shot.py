@@ -5,8 +5,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from imted.atomic import write_json
 from imted.data.catalog import datasets_root
-from imted.data.coco_json import read_coco, write_json
+from imted.data.coco_json import read_coco
 from imted.errors import exit_status
 from imted.experiments.low_shot.data import choose_images
 

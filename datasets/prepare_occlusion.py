@@ -5,8 +5,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from imted.atomic import write_json
 from imted.data.catalog import datasets_root
-from imted.data.coco_json import read_coco, write_json
+from imted.data.coco_json import read_coco
 from imted.errors import UserError, exit_status
 from imted.experiments.occlusion.data import LISTS, add_ratios, derive_lists, write_list
 from imted.experiments.occlusion.occluded_coco import read_published_list

@@ -10,6 +10,7 @@ from torch import nn
 from imted.engine.ema import EMAHook
 from imted.engine.hooks import ReseedHook
 from imted.engine.trainer import Trainer
+from imted.errors import UserError
 
 
 class Regression(nn.Module):
@@ -74,16 +75,59 @@ def test_bf16_computes_in_bf16_and_keeps_float_weights():
     assert model.layer.weight.dtype is torch.float32
 
 
-def test_non_finite_loss_stops_before_the_weights_change():
-    before = Regression().state_dict()
-    model = Regression()
-    trainer = Trainer(
-        model, iter([[torch.full((3,), torch.nan)]]), torch.optim.SGD(model.parameters(), lr=0.1)
-    )
-    with EventStorage() as trainer.storage, pytest.raises(FloatingPointError):
-        trainer.iter = 0
+def step(trainer, iteration=0):
+    """Do one iteration outside a run, and return what it put into the event storage."""
+    with EventStorage() as trainer.storage:
+        trainer.iter = iteration
         trainer.run_step()
+        return {name: value for name, (value, _) in trainer.storage.latest().items()}
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_a_step_without_a_finite_loss_is_skipped_and_counted(dtype):
+    before = {name: value.clone() for name, value in Regression().state_dict().items()}
+    model = Regression()
+    bad, good = [torch.full((3,), torch.nan)], images(4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = Trainer(model, iter([bad, bad, good]), optimizer, amp_dtype=dtype)
+    for number in (1, 2):
+        assert step(trainer)["bad_steps"] == number
+        torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert "bad_steps" not in step(trainer)
+    assert not torch.equal(model.layer.weight, before["layer.weight"])
+
+
+def test_a_gradient_that_is_not_finite_is_bad_too():
+    model = Regression()
+    model.layer.weight.register_hook(lambda gradient: gradient * torch.inf)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert step(Trainer(model, iter([images(4)]), optimizer))["bad_steps"] == 1
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_bad_steps_in_a_row_end_the_training():
+    bad, good = [torch.full((3,), torch.nan)], images(4)
+    model = Regression()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = Trainer(model, iter([bad, good, bad, bad]), optimizer, max_bad_steps=2)
+    for _ in range(3):
+        step(trainer)
+    with pytest.raises(UserError, match=r"2 steps in a row.*iteration 7,.*learning rate of 0.1;"):
+        step(trainer, 7)
+
+
+def test_a_resumed_optimizer_has_the_settings_of_the_config():
+    model = Regression()
+    first = Trainer(model, iter([images(4)]), torch.optim.AdamW(model.parameters(), lr=0.1))
+    step(first)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.5)
+    second = Trainer(model, iter([]), optimizer)
+    second.load_state_dict(first.state_dict())
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["initial_lr"], group["weight_decay"]) == (0.01, 0.01, 0.5)
+    state = optimizer.state[model.layer.weight]
+    assert torch.equal(state["exp_avg"], first.optimizer.state[model.layer.weight]["exp_avg"])
 
 
 def test_speed_counts_the_images_of_all_micro_batches():

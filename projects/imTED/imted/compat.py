@@ -29,6 +29,8 @@ def quiet_libraries() -> None:
     - timm.models.layers is deprecated: fvcore and Detectron2 import from there.
     - broadcast_buffers is deprecated: Detectron2's configs state it for DDP, and so do ours.
     - is_fx_tracing: torch's own remark to itself while Detectron2 asks whether it is traced.
+    - Terminating process: torch's remark when it ends the others of a process that has ended, of
+      which the command line says more.
     - No CUDA runtime is found: torch's remark where Detectron2 lists the environment on a CPU.
     """
     for message, category in (
@@ -40,7 +42,10 @@ def quiet_libraries() -> None:
         ("`broadcast_buffers` is deprecated", FutureWarning),
     ):
         warnings.filterwarnings("ignore", message, category)
-    for name in ("torch.fx._symbolic_trace", "torch.utils.cpp_extension"):
+    for name in (
+        *("torch.fx._symbolic_trace", "torch.utils.cpp_extension"),
+        "torch.multiprocessing.spawn",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

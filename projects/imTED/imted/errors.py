@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec
 
+import torch
+
 P = ParamSpec("P")
 
 
@@ -15,21 +17,56 @@ class UserError(Exception):
     """
 
 
+def sentence_of(error: BaseException) -> str | None:
+    """Say in one sentence what went wrong; None for a fault of the program, which needs its trace.
+
+    Beside a `UserError` these are what the machine refuses: a disk that is full, memory that is,
+    a process of the run that somebody has ended.
+    """
+    text = str(error)
+    if isinstance(error, UserError):
+        # A loader's process hands on its whole trace; the sentence is at the end of it.
+        return text.rpartition("UserError: ")[2].strip()
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}."
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            "The GPU's memory is full; lower dataloader.train.total_batch_size, or save memory as "
+            "docs/training.md has it."
+        )
+    if isinstance(error, MemoryError):
+        return "The memory is full; lower the batch size or num_workers."
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
+        return (
+            f"A process that loads images was ended from outside ({text.split(' exited')[0]}): "
+            "mostly for want of memory; lower dataloader.train.num_workers, and go on with "
+            "--resume."
+        )
+    if isinstance(error, RuntimeError) and any(words in text for words in _OF_PEERS):
+        return PEER_ENDED
+    return None
+
+
+PEER_ENDED = "Another process of the run has ended; its own message says why."
+_OF_PEERS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+"""What gloo says on the other processes."""
+
+
 def exit_status(main: Callable[P, int | None]) -> Callable[P, int]:
     """Make a command line's `main` return its exit status, 0 unless it says otherwise.
 
-    A `UserError`, or a file that can't be read or written, is printed as one line: status 1.
+    What :func:`sentence_of` has a sentence for is printed as one line: status 1.
     """
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
             return main(*args, **kwargs) or 0
-        except UserError as error:
-            message = str(error)
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            message = f"{where}{error.strerror or error}."
+        except Exception as error:
+            message = sentence_of(error)
+            if message is None:
+                raise
         print(f"error: {message}", file=sys.stderr)
         return 1
 

@@ -1,7 +1,6 @@
 """The report of an analysis: numbers as json, and a page with pictures for a browser."""
 
 import dataclasses
-import json
 import math
 import os
 from collections import Counter
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from pycocotools.cocoeval import COCOeval
+
+from imted.atomic import write_json, write_text
 
 from .bootstrap import CONFIDENCE, NUM_RESAMPLES, Difference, compare
 from .confusion import confusion_matrix
@@ -151,8 +152,7 @@ def sentence(titles: tuple[str, str], ap: Difference) -> str:
 
 
 def _write(result: dict[str, Any], output: str, template: str, **values: Any) -> None:
-    with open(os.path.join(output, NUMBERS), "w", encoding="utf-8") as file:
-        json.dump(result, file, indent=2)
+    write_json(result, os.path.join(output, NUMBERS), indent=2)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -161,8 +161,7 @@ def _write(result: dict[str, Any], output: str, template: str, **values: Any) ->
     )
     environment.filters["number"] = _number
     page = environment.get_template(template).render(**result, **values)
-    with open(os.path.join(output, PAGE), "w", encoding="utf-8") as file:
-        file.write(page)
+    write_text(page, os.path.join(output, PAGE))
 
 
 def _percent(value: float | np.ndarray) -> float | None:

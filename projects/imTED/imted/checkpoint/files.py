@@ -13,6 +13,7 @@ from detectron2.utils.file_io import PathManager
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from imted.atomic import replacing
 from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder
 
@@ -123,6 +124,24 @@ def _unreadable(path: str, field: str) -> UserError:
     )
 
 
+def require_finite(weights: Mapping[str, torch.Tensor], source: str) -> None:
+    """Refuse weights that a training has ruined.
+
+    Args:
+        weights: Tensors by name.
+        source: What holds them, the beginning of a sentence.
+
+    Raises:
+        UserError: A number is infinite or NaN.
+    """
+    for name, value in weights.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise UserError(
+                f"{source} has weights that aren't finite ({name!r}): the training that they come "
+                "of has diverged; take an earlier checkpoint, or train with a lower optimizer.lr."
+            )
+
+
 def save_mae(model: MaskedAutoencoder, path: str) -> None:
     """Write encoder and decoder in the official MAE layout; see :func:`save_state_dict`."""
     save_state_dict(model.official_state_dict(), path)
@@ -146,10 +165,12 @@ def save_state_dict(
     said = {} if description is None else {KEY: description.to_dict()}
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        if path.endswith(".safetensors"):
-            save_file(weights, path, {key: json.dumps(value) for key, value in said.items()})
-        else:
-            with open(path, "wb") as file:
-                torch.save({"model": weights, **said}, file)
+        with replacing(path) as partial:
+            if path.endswith(".safetensors"):
+                metadata = {key: json.dumps(value) for key, value in said.items()}
+                save_file(weights, partial, metadata)
+            else:
+                with open(partial, "wb") as file:
+                    torch.save({"model": weights, **said}, file)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} can't be written ({error}); name another file.") from None

@@ -18,7 +18,7 @@ from imted.modeling.migration import (
 )
 from imted.modeling.parts import DECODER, PIXELS
 
-from .files import read_state_dict
+from .files import read_state_dict, require_finite
 from .released import is_mmdetection, our_names
 from .report import LoadReport
 
@@ -54,6 +54,7 @@ def load_checkpoint(
         UserError: If the file is no checkpoint, has other sizes, or not what the model migrates.
     """
     weights = to_official_names(read_state_dict(path, averaged))
+    require_finite(weights, f"{path} (train.init_checkpoint)")
     report, parts = LoadReport(path), parts_of(model)
     if is_mae(weights):
         sources = _migrate(model, weights, parts, report)

@@ -4,12 +4,12 @@ import logging
 from dataclasses import dataclass
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.utils import comm
 
 from imted.coco_check.check import check_dataset, check_pair
 from imted.coco_check.report import CheckedDataset, Report, write_repaired
 from imted.data.coco_json import read_coco, register_coco_json
 from imted.errors import UserError
+from imted.processes import on_main_process
 
 logger = logging.getLogger(__name__)
 
@@ -87,10 +87,7 @@ class CocoDataset:
             UserError: A path is not given, or the check finds something fatal.
         """
         self._require_paths(splits)
-        found = self._check(splits) if comm.is_main_process() else None
-        found = comm.all_gather(found)[0]
-        if isinstance(found, UserError):
-            raise found
+        found = on_main_process(lambda: self._check(splits))
         for split, facts in found.items():
             register_coco_json(NAMES[split], facts.json_file, facts.image_root, facts.classes)
             MetadataCatalog.get(NAMES[split]).set(checked=self._key(split))
@@ -141,22 +138,19 @@ class CocoDataset:
                 f"{', '.join(absent)} {verb} not given; add {example} to the command line."
             )
 
-    def _check(self, splits: tuple[str, ...]) -> dict[str, Split] | UserError:
-        """Check and repair; return the error, which every process is to raise."""
-        try:
-            reports: list[Report] = []
-            masks = self.masks
-            for split in splits:
-                reports.append(check_dataset(*self.paths[split], split, masks))
-                masks = masks and reports[0].datasets[0].has_masks
-            report = check_pair(*reports) if len(reports) == 2 else reports[0]
-            if report.fatal:
-                logger.error("Check of the data set:\n%s", report)
-                raise UserError("The data set has fatal problems. " + "; ".join(report.fatal) + ".")
-            logger.debug("Check of the data set:\n%s", report)
-            return summarize(report, self.output_dir)
-        except UserError as error:
-            return error
+    def _check(self, splits: tuple[str, ...]) -> dict[str, Split]:
+        """Check and repair."""
+        reports: list[Report] = []
+        masks = self.masks
+        for split in splits:
+            reports.append(check_dataset(*self.paths[split], split, masks))
+            masks = masks and reports[0].datasets[0].has_masks
+        report = check_pair(*reports) if len(reports) == 2 else reports[0]
+        if report.fatal:
+            logger.error("Check of the data set:\n%s", report)
+            raise UserError("The data set has fatal problems. " + "; ".join(report.fatal) + ".")
+        logger.debug("Check of the data set:\n%s", report)
+        return summarize(report, self.output_dir)
 
 
 def count_classes(dataset: CocoDataset) -> int:

@@ -1,13 +1,13 @@
 """What the check of a COCO data set found, as text, and the repaired json it leaves behind."""
 
-import json
 import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
+
+from imted.atomic import write_json
 
 EXAMPLES = 5
 """How many images or annotations a finding names before it says "and N more"."""
@@ -229,8 +229,6 @@ def write_repaired(report: Report, output_dir: str) -> list[str]:
         path = dataset.json_file
         if dataset.findings:
             path = os.path.join(output_dir, "datasets", f"{dataset.split}.json")
-            PathManager.mkdirs(os.path.dirname(path))
-            with PathManager.open(path, "w") as file:
-                json.dump(dataset.content, file)
+            write_json(dataset.content, path)
         paths.append(path)
     return paths

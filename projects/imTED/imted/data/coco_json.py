@@ -1,8 +1,6 @@
-"""COCO-format json files: reading, writing, and registering them with Detectron2."""
+"""COCO-format json files: reading, and registering them with Detectron2."""
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -62,14 +60,6 @@ def read_coco(json_file: str, references: bool = False) -> dict[str, Any]:
 def categories_of(content: dict[str, Any]) -> dict[int, str]:
     """Return a data set's class names by id, in the order in which Detectron2 numbers them."""
     return {c["id"]: c["name"] for c in sorted(content["categories"], key=lambda c: c["id"])}
-
-
-def write_json(content: Any, path: Path) -> None:
-    """Write a json file, whole or not at all; make its folder if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(partial, path)
 
 
 def register_coco_json(name: str, json_file: str, image_root: str, classes: dict[int, str]) -> None:

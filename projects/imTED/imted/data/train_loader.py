@@ -1,6 +1,9 @@
 """A training loader whose samples depend on the seed alone, and which resumes in the middle."""
 
+import os
 import random
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -74,10 +77,32 @@ def build_train_loader(
         batch_sampler=batch_sampler,
         num_workers=num_workers,
         collate_fn=trivial_batch_collator,
-        worker_init_fn=worker_init_reset_seed,
+        worker_init_fn=_start_worker,
         # Its own generator: the loader then leaves the process's alone.
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def _start_worker(number: int) -> None:
+    """Seed a process that loads images, and leave its end to its trainer.
+
+    The signals that ask for an end go to all processes of a cluster's job, and of a terminal; the
+    trainer still has a step to finish.
+    """
+    worker_init_reset_seed(number)
+    for signum in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(signum, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # absent from macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_wait_for_end, daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    """End this process at the first SIGTERM that its trainer has sent, not somebody else."""
+    trainer = os.getppid()
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != trainer:
+        pass
+    os._exit(0)
 
 
 class ResumableBatchSampler(Sampler[list[Draw]]):

@@ -4,10 +4,12 @@ import os
 from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from imted.checkpoint import Description
+from imted.atomic import replacing, write_text
+from imted.checkpoint import Description, require_finite
 from imted.checkpoint.description import KEY
 from imted.errors import UserError
 
@@ -34,10 +36,35 @@ class DescribedCheckpointer(DetectionCheckpointer):
         self.description = description
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Save as Detectron2 does, with the description."""
+        """Save what Detectron2's does, with the description; whole or not at all.
+
+        Args:
+            name: Of the file, without ".pth".
+            **kwargs: What to save beside the checkpointables.
+
+        Raises:
+            UserError: A weight isn't finite, or the file can't be written.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {
+            "model": self.model.state_dict(),
+            **{key: item.state_dict() for key, item in self.checkpointables.items()},
+            **kwargs,
+        }
         if self.description is not None:
-            kwargs[KEY] = self.description.to_dict()
-        super().save(name, **kwargs)
+            data[KEY] = self.description.to_dict()
+        for key in ("model", "ema"):
+            require_finite(data.get(key, {}), f"{name}.pth isn't saved: the model")
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving checkpoint to %s", path)
+        with replacing(path) as partial:
+            torch.save(data, partial)
+        self.tag_last_checkpoint(os.path.basename(path))
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Name the file that `--resume` continues from, in `last_checkpoint`."""
+        write_text(last_filename_basename, os.path.join(self.save_dir, "last_checkpoint"))
 
 
 class RunCheckpointer(DescribedCheckpointer):

@@ -25,7 +25,7 @@ from imted.checkpoint import LoadReport
 from imted.coco_check.dataset import Split
 from imted.engine.settings import Run
 from imted.engine.trainer import Trainer
-from imted.errors import UserError
+from imted.errors import sentence_of
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class _ConsoleHandler(logging.StreamHandler):
 
     @staticmethod
     def _concerns_user(record: logging.LogRecord) -> bool:
-        if record.exc_info and record.exc_info[0] and issubclass(record.exc_info[0], UserError):
+        if record.exc_info and record.exc_info[1] and sentence_of(record.exc_info[1]):
             return False  # it ends as one sentence
         if record.name == "detectron2.config.instantiate":  # remarks on an error that is raised
             return False

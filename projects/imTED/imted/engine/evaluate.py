@@ -1,6 +1,5 @@
 """Evaluation of a model on the config's test set."""
 
-import json
 import logging
 import math
 import os
@@ -14,9 +13,11 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
-from imted.checkpoint import load_trained
+from imted.atomic import write_json
+from imted.checkpoint import load_trained, require_finite
 from imted.engine.console import format_results, prints_to_log, show_weights
 from imted.engine.settings import Run
+from imted.engine.stopping import stop_between_batches
 from imted.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -37,19 +38,24 @@ def do_test(run: Run, model: torch.nn.Module) -> dict[str, Any]:
 
     Returns:
         `{"bbox": {"AP": ...}, ...}` in percent on the main process, `{}` on the others.
+
+    Raises:
+        UserError: A weight isn't finite.
+        Stopped: A signal has asked for it.
     """
     if run.cfg.dataloader.get("test") is None:
         logger.info("The config has no dataloader.test: nothing to evaluate.")
         return {}
+    require_finite(model.state_dict(), "The model")
     loader, evaluator = build_test(run.cfg)
     with run.autocast(), prints_to_log():
-        results = inference_on_dataset(model, loader, evaluator)
+        stop = {"before_inference": stop_between_batches(len(loader))}
+        results = inference_on_dataset(model, loader, evaluator, stop)
     if not comm.is_main_process():
         return {}
     print_csv_format(results)
     path = os.path.join(run.cfg.train.output_dir, "results.json")
-    with open(path, "w") as f:
-        json.dump(_plain(results), f, indent=2)
+    write_json(_plain(results), path, indent=2)
     logger.info("Evaluated: %s. %s has all metrics.", format_results(results), path)
     return results
 

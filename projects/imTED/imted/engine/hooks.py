@@ -6,16 +6,30 @@ import os
 import random
 import resource
 import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from detectron2.checkpoint import Checkpointer
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import BestCheckpointer as D2BestCheckpointer
+from detectron2.engine.hooks import EvalHook
+from detectron2.engine.hooks import PeriodicCheckpointer as D2PeriodicCheckpointer
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 
+from imted.atomic import write_json
+from imted.engine.stopping import STOP, Stopped, name_of
 from imted.errors import UserError
+
+STOPPED = "model_stopped"
+"""What a run saves, out of its turn, when a signal stops it; the next checkpoint replaces it."""
+EVALUATED = "evaluation_time"
+"""Seconds of an evaluation, in metrics.json: it was brought to its end."""
 
 
 class ReseedHook(HookBase):
@@ -37,6 +51,97 @@ class ReseedHook(HookBase):
         torch.manual_seed(seed)
 
 
+class PeriodicCheckpointer(D2PeriodicCheckpointer):
+    """Save periodically, and keep no more files over `--resume` than without it."""
+
+    def before_train(self) -> None:
+        """Take over the files of the run that is resumed."""
+        super().before_train()
+        folder, done = Path(self.checkpointer.save_dir), self.trainer.start_iter
+        numbers = [
+            int(path.stem.rpartition("_")[2])
+            for path in folder.glob(f"{self.file_prefix}_{'[0-9]' * 7}.pth")
+        ]
+        names = [f"{self.file_prefix}_{n:07d}.pth" for n in sorted(numbers) if n < done]
+        self.recent_checkpoints = [str(folder / name) for name in names]
+        if self.max_to_keep is not None:  # the run may have been killed before it removed one
+            for path in self.recent_checkpoints[: -self.max_to_keep]:
+                os.remove(path)
+            self.recent_checkpoints = self.recent_checkpoints[-self.max_to_keep :]
+
+    def after_step(self) -> None:
+        """Save if it is time; what a stop had saved in between is not needed any more."""
+        super().after_step()
+        if self.saved:
+            with suppress(FileNotFoundError):
+                os.remove(os.path.join(self.checkpointer.save_dir, f"{STOPPED}.pth"))
+
+    @property
+    def saved(self) -> bool:
+        """Whether the iteration that ends is saved."""
+        number = self.trainer.iter + 1
+        return number % self.period == 0 or number >= self.trainer.max_iter
+
+
+class StopHook(HookBase):
+    """End the run after an iteration in which a signal has asked for it; first, save."""
+
+    def __init__(self, checkpointer: Checkpointer, periodic: PeriodicCheckpointer | None) -> None:
+        """Keep what saves.
+
+        Args:
+            checkpointer: Of the run.
+            periodic: The hook that may have saved already; None where this process saves nothing.
+        """
+        self._checkpointer = checkpointer
+        self._periodic = periodic
+
+    def after_step(self) -> None:
+        """Save and raise `Stopped`, if any process has been asked to."""
+        if not self.trainer.stopping:
+            return
+        if self._periodic is not None and not self._periodic.saved:
+            self._checkpointer.save(STOPPED, iteration=self.trainer.iter)
+        comm.synchronize()  # the first process to end ends the others
+        raise Stopped(
+            STOP.signum,
+            f"Stopped by {name_of(STOP.signum)} after iteration {self.trainer.iter + 1} of "
+            f"{self.trainer.max_iter}, which is saved in {self._checkpointer.save_dir}; --resume "
+            "continues.",
+        )
+
+
+class EvaluationHook(EvalHook):
+    """Evaluate periodically and at the end of a training that comes to it."""
+
+    def _do_eval(self) -> None:
+        start = time.perf_counter()
+        super()._do_eval()
+        seconds = time.perf_counter() - start
+        self.trainer.storage.put_scalar(EVALUATED, seconds, smoothing_hint=False)
+
+    def after_train(self) -> None:
+        """Evaluate; Detectron2's does so after an error in the last iteration, too."""
+        if self.trainer.finished:
+            super().after_train()
+
+
+class CatchUpHook(HookBase):
+    """Before the first iteration, do what hooks had to do after the last one before `--resume`."""
+
+    def __init__(self, hooks: Sequence[HookBase]) -> None:
+        """Keep the hooks, in their order; they are among the trainer's."""
+        self._hooks = hooks
+
+    def before_train(self) -> None:
+        """Let them believe that the last iteration has just ended."""
+        now = self.trainer.start_iter
+        self.trainer.iter = self.trainer.storage.iter = now - 1
+        for hook in self._hooks:
+            hook.after_step()
+        self.trainer.iter = self.trainer.storage.iter = now
+
+
 class BestCheckpointer(D2BestCheckpointer):
     """Keep the best weights, and remember across `--resume` how good they were.
 
@@ -50,24 +155,36 @@ class BestCheckpointer(D2BestCheckpointer):
     def before_train(self) -> None:
         """Read the record of the run that is resumed."""
         if self.trainer.start_iter > 0 and os.path.isfile(self._record):
-            try:
-                with open(self._record) as f:
-                    record = json.load(f)
-            except ValueError as error:
-                raise UserError(
-                    f"{self._record} isn't readable ({error}); remove it to start looking for the "
-                    "best weights anew."
-                ) from error
+            record = self._read()
             if record["metric"] == self._val_metric:
                 self.best_metric, self.best_iter = record["value"], record["iteration"]
 
-    def _update_best(self, val: float, iteration: int) -> bool:
-        updated = super()._update_best(val, iteration)
-        if updated:
-            with open(self._record, "w") as f:
-                record = {"metric": self._val_metric, "value": float(val), "iteration": iteration}
-                json.dump(record, f)
-        return updated
+    def after_train(self) -> None:
+        """Look at the last evaluation."""
+        if self.trainer.finished:
+            super().after_train()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            with open(self._record, encoding="utf-8") as file:
+                record = json.load(file)
+            return {key: record[key] for key in ("metric", "value", "iteration")}
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{self._record} isn't readable ({error}); remove it to start looking for the "
+                "best weights anew."
+            ) from error
+
+    def _best_checking(self) -> None:
+        before = self.best_iter
+        super()._best_checking()
+        if self.best_iter != before:  # the weights are written: now what is said of them
+            record = {
+                "metric": self._val_metric,
+                "value": float(self.best_metric),
+                "iteration": self.best_iter,
+            }
+            write_json(record, self._record)
 
 
 class ConsolePrinter(CommonMetricPrinter):

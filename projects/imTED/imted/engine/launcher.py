@@ -4,7 +4,10 @@ import argparse
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from multiprocessing.queues import SimpleQueue
 
 import torch
 import torch.distributed as dist
@@ -13,17 +16,21 @@ from detectron2.config import LazyConfig
 from detectron2.engine import launch
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from imted.atomic import replacing
 from imted.compat import forget_process_groups
 from imted.engine.config import load_config
 from imted.engine.console import log_environment, show_start, start_logging
 from imted.engine.dataset import complete_from_dataset
 from imted.engine.evaluate import evaluate_checkpoint
+from imted.engine.run_folder import locked, prepare
 from imted.engine.settings import Run, make_output_dir
+from imted.engine.stopping import STOP, Stopped
 from imted.engine.train import do_train
-from imted.errors import UserError
+from imted.errors import PEER_ENDED, UserError, sentence_of
+from imted.processes import on_main_process
 
 EVALUATION = "eval"
 """The folder in `train.output_dir` that --eval-only writes into."""
@@ -84,17 +91,24 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit status; a user's error prints one line."""
     args = argument_parser().parse_args(argv)
     try:
-        # Errors in the config show before anything is started.
-        cfg = _load_config(args)
-        device = Run.resolve(cfg).device
-        make_output_dir(cfg)
-        if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
-            _join(args, device)
-        else:
-            _launch(args, device)
-    except UserError as error:
-        # A loader's worker hands on its whole trace; the sentence is at the end of it.
-        print(f"error: {str(error).rpartition('UserError: ')[2].strip()}", file=sys.stderr)
+        with STOP.handled():
+            # Errors in the config show before anything is started.
+            cfg = _load_config(args)
+            device = Run.resolve(cfg).device
+            make_output_dir(cfg)
+            if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
+                _join(args, device)
+            else:
+                _launch(args, device)
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":  # under torchrun each process comes here
+            print(stopped, file=sys.stderr)
+        return stopped.status
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
         return 1
     return 0
 
@@ -105,19 +119,29 @@ def run(args: argparse.Namespace) -> None:
     resolved = Run.resolve(_on_this_gpu(cfg))
     if resolved.device.type == "cuda" and resolved.device.index is not None:
         torch.cuda.set_device(resolved.device)
-    start_logging(cfg.train.output_dir)
-    if cfg.dataloader.get("test") is None and "evaluator" in cfg.dataloader:
-        cfg.dataloader.evaluator = None  # it refers to the test set
-    found = complete_from_dataset(cfg, training=not args.eval_only)
-    log_environment(cfg, args)
-    show_start(resolved, found, args.resume)
-    if comm.is_main_process():
-        _save_config(cfg)
-    seed_all_rng(cfg.train.seed + comm.get_rank())
-    if args.eval_only:
-        evaluate_checkpoint(resolved)
-    else:
-        do_train(resolved, resume=args.resume)
+    with ExitStack() as stack:
+        on_main_process(lambda: _claim_folder(stack, cfg, args))
+        start_logging(cfg.train.output_dir)
+        if cfg.dataloader.get("test") is None and "evaluator" in cfg.dataloader:
+            cfg.dataloader.evaluator = None  # it refers to the test set
+        found = complete_from_dataset(cfg, training=not args.eval_only)
+        log_environment(cfg, args)
+        show_start(resolved, found, args.resume)
+        if comm.is_main_process():
+            _save_config(cfg)
+        seed_all_rng(cfg.train.seed + comm.get_rank())
+        if args.eval_only:
+            evaluate_checkpoint(resolved)
+        else:
+            do_train(resolved, resume=args.resume)
+
+
+def _claim_folder(stack: ExitStack, cfg: DictConfig, args: argparse.Namespace) -> None:
+    """Lock the run's folder until the stack is left, and see to it that nothing is lost there."""
+    folder = cfg.train.output_dir
+    stack.enter_context(locked(folder))
+    if not args.eval_only:
+        prepare(folder, args.resume, cfg.train.overwrite)
 
 
 def _load_config(args: argparse.Namespace) -> DictConfig:
@@ -135,7 +159,8 @@ def _save_config(cfg: DictConfig) -> None:
         UserError: A value refers to one that isn't there.
     """
     try:
-        LazyConfig.save(cfg, os.path.join(cfg.train.output_dir, "config.yaml"))
+        with replacing(os.path.join(cfg.train.output_dir, "config.yaml")) as partial:
+            LazyConfig.save(OmegaConf.merge(cfg, {"train": {"overwrite": False}}), partial)
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{error.full_key} of the config has no value ({reason}).") from error
@@ -191,6 +216,13 @@ def start_processes(
     gpus = torch.cuda.device_count()
     if num_gpus < 1:
         raise UserError(f"--num-gpus is {num_gpus}; it must be at least 1.")
+    if num_machines < 1:
+        raise UserError(f"--num-machines is {num_machines}; it must be at least 1.")
+    if not 0 <= machine_rank < num_machines:
+        raise UserError(
+            f"--machine-rank is {machine_rank}; of {num_machines} machines (--num-machines) it "
+            f"must be from 0 to {num_machines - 1}."
+        )
     if 0 < gpus < num_gpus and device.type == "cuda":
         raise UserError(f"--num-gpus is {num_gpus}, but this machine has {gpus}.")
     if device.type == "cpu" and gpus and num_gpus * num_machines > 1:
@@ -200,33 +232,59 @@ def start_processes(
         )
     if not gpus and num_gpus > 1:
         print(f"No GPU here: --num-gpus {num_gpus} starts {num_gpus} processes on the CPU.")
-    errors = mp.get_context("spawn").SimpleQueue()
+    reports = mp.get_context("spawn").SimpleQueue()
+    forwarding = STOP.forwarded() if num_gpus * num_machines > 1 else nullcontext()
     try:
-        launch(
-            _work_reporting_errors,
-            num_gpus,
-            num_machines=num_machines,
-            machine_rank=machine_rank,
-            dist_url=dist_url,
-            args=(work, args, errors.put),
-        )
-    except (mp.ProcessExitedException, mp.ProcessRaisedException, SystemExit):
-        if errors.empty():
-            raise
-        raise UserError(errors.get()) from None
+        with forwarding:
+            launch(
+                _work_and_report,
+                num_gpus,
+                num_machines=num_machines,
+                machine_rank=machine_rank,
+                dist_url=dist_url,
+                args=(work, args, reports.put),
+            )
+    except (mp.ProcessExitedException, mp.ProcessRaisedException, SystemExit) as error:
+        raise _cause(error, reports) from None
 
 
-def _work_reporting_errors(
-    work: Callable[..., None], args: tuple, report: Callable[[str], None]
+def _work_and_report(
+    work: Callable[..., None], args: tuple, report: Callable[[BaseException], None]
 ) -> None:
-    """Work, and hand a user's error to the process that started this one."""
+    """Work, and hand what ends it to the process that started this one."""
     try:
-        work(*args)
-    except UserError as error:
-        report(str(error))
+        with STOP.handled():
+            work(*args)
+    except Stopped as stopped:
+        report(stopped)
+        sys.exit(stopped.status)
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        report(UserError(sentence))
+        if PEER_ENDED in sentence:
+            time.sleep(2)  # the process that ends first is the one whose end is reported
         sys.exit(1)
     finally:
         leave_process_group()
+
+
+def _cause(error: BaseException, reports: SimpleQueue) -> BaseException:
+    """Choose what to say where processes have ended with an error: what came first."""
+    said = []
+    while not reports.empty():
+        said.append(reports.get())
+    first = [e for e in said if PEER_ENDED not in str(e)]
+    if first:
+        return first[0]
+    if isinstance(error, mp.ProcessExitedException) and error.signal_name:
+        killed = (
+            f"Process {error.error_index} of this machine was ended by {error.signal_name}, and "
+            "the others with it."
+        )
+        return UserError(str(said[0]).replace(PEER_ENDED, killed) if said else killed)
+    return said[0] if said else error
 
 
 def _join(args: argparse.Namespace, device: torch.device) -> None:

@@ -72,6 +72,8 @@ class TrainSettings:
     init_checkpoint: str = ""
     # Optimizer steps.
     max_iter: int = _setting(90000, least=0)
+    # Whether a new run may take the place of the one that output_dir holds.
+    overwrite: bool = False
     # Of weights, data order and augmentation.
     seed: int = _setting(0, least=0)
     # A name that torch.device takes: cpu, cuda, cuda:1.
@@ -79,6 +81,8 @@ class TrainSettings:
     amp: AmpSettings = field(default_factory=AmpSettings)
     # Batches per optimizer step.
     accumulation_steps: int = _setting(1, least=1)
+    # Steps in a row without a finite loss and gradient that end the run; each of them is skipped.
+    max_bad_steps: int = _setting(30, least=1)
     clip_grad: ClipGradSettings = field(default_factory=ClipGradSettings)
     # Parts of the model that don't train, such as "backbone".
     frozen: list[str] = field(default_factory=list)

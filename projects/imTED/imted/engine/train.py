@@ -22,11 +22,23 @@ from imted.engine.describe import describe, registered_categories
 from imted.engine.ema import EMAHook
 from imted.engine.evaluate import build_test, do_test
 from imted.engine.freezing import FrozenEvalHook, freeze
-from imted.engine.hooks import BestCheckpointer, ConsolePrinter, ReseedHook
+from imted.engine.hooks import (
+    EVALUATED,
+    BestCheckpointer,
+    CatchUpHook,
+    ConsolePrinter,
+    EvaluationHook,
+    PeriodicCheckpointer,
+    ReseedHook,
+    StopHook,
+)
+from imted.engine.run_folder import keep_metrics, read_last
 from imted.engine.settings import Run
+from imted.engine.stopping import STOP
 from imted.engine.trainer import Trainer
-from imted.errors import UserError
+from imted.errors import UserError, sentence_of
 from imted.modeling import MaskedAutoencoder
+from imted.processes import on_main_process
 
 logger = logging.getLogger(__name__)
 
@@ -64,18 +76,49 @@ def do_train(run: Run, resume: bool = False) -> None:
         results.update(do_test(run, evaluated))
         return dict(results)
 
+    due = on_main_process(lambda: _evaluation_is_due(cfg, start_iter))
+    trainer.register_hooks(_build_hooks(cfg, checkpointer, ema, evaluate, due))
     if start_iter >= cfg.train.max_iter:
         logger.info(
             "Nothing to train: %d of %d iterations are done.", start_iter, cfg.train.max_iter
         )
-        evaluate()
     else:
-        trainer.register_hooks(_build_hooks(cfg, checkpointer, ema, evaluate))
         show_plan(run, trainer, start_iter, _dataset_size(trainer))
-        trainer.train(start_iter, cfg.train.max_iter)
+    _train(trainer, start_iter, cfg)
     _save_mae(model, cfg.train.output_dir)
     if comm.is_main_process():
         show_end(cfg, results, time.perf_counter() - start)
+
+
+def _evaluation_is_due(cfg: DictConfig, start_iter: int) -> bool:
+    """Tell whether a resumed run was killed before an evaluation after its last iteration ended.
+
+    What metrics.json has of iterations that are done again is removed.
+    """
+    records = keep_metrics(cfg.train.output_dir, start_iter)
+    done = (record["iteration"] == start_iter - 1 and EVALUATED in record for record in records)
+    return 0 < start_iter < cfg.train.max_iter and not any(done)
+
+
+def _train(trainer: Trainer, start_iter: int, cfg: DictConfig) -> None:
+    """Train.
+
+    Raises:
+        UserError: What has ended the training is no fault of the program; the sentence names the
+            checkpoint to go on from.
+    """
+    try:
+        with STOP.deferred():
+            trainer.train(start_iter, cfg.train.max_iter)
+    except Exception as error:
+        logger.debug("The training has failed:", exc_info=True)
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        folder = cfg.train.output_dir
+        last = read_last(folder)
+        rest = f"the last good checkpoint is {last} (--resume)" if last else "nothing was saved yet"
+        raise UserError(f"{sentence} In {folder}, {rest}.") from error
 
 
 def _build_trainer(run: Run, model: nn.Module) -> Trainer:
@@ -96,6 +139,7 @@ def _build_trainer(run: Run, model: nn.Module) -> Trainer:
         amp_dtype=run.amp_dtype,
         max_norm=clip.max_norm if clip.enabled else None,
         norm_type=clip.norm_type,
+        max_bad_steps=cfg.train.max_bad_steps,
     )
 
 
@@ -164,26 +208,37 @@ def _build_hooks(
     checkpointer: RunCheckpointer,
     ema: EMAHook | None,
     evaluate: Callable[[], dict[str, Any]],
+    due: bool,
 ) -> list[HookBase]:
-    """List the hooks in the order they run; files are written by the main process only."""
+    """List the hooks in the order they run; files are written by the main process only.
+
+    With `due`, the evaluation that the last iteration before `--resume` wanted comes first.
+    """
     train, main = cfg.train, comm.is_main_process()
     built = [
         hooks.IterationTimer(),
         ReseedHook(train.seed),
-        hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
     ]
+    if train.max_iter:  # the multiplier divides by it
+        built.append(hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)))
     if train.frozen_eval:
         built.append(FrozenEvalHook(checkpointer.model, train.frozen))
     if ema is not None:
         built.append(ema)
-    if main:
-        built.append(hooks.PeriodicCheckpointer(checkpointer, **train.checkpointer))
-    built.append(hooks.EvalHook(train.eval_period, evaluate))
+    periodic = PeriodicCheckpointer(checkpointer, **train.checkpointer) if main else None
+    if periodic is not None:
+        built.append(periodic)
+    # Before the evaluation, which a stopped run does after --resume.
+    built.append(StopHook(checkpointer, periodic))
+    after_saving: list[HookBase] = [EvaluationHook(train.eval_period, evaluate)]
     if main and train.best_metric and cfg.dataloader.get("test") is not None:
         best = UntaggedCheckpointer(checkpointer.model, train.output_dir, checkpointer.description)
         if ema is not None:
             best.add_checkpointable("ema", ema.module)
-        built.append(BestCheckpointer(train.eval_period, best, train.best_metric))
+        after_saving.append(BestCheckpointer(train.eval_period, best, train.best_metric))
+    built += after_saving
+    if due:
+        built.append(CatchUpHook(after_saving))
     if main:
         writers = [
             ConsolePrinter(train.max_iter),

@@ -8,8 +8,11 @@ from contextlib import nullcontext
 import torch
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
-from detectron2.utils.events import get_event_storage
+from detectron2.utils.events import EventStorage, get_event_storage
 from torch.nn.parallel import DistributedDataParallel
+
+from imted.engine.stopping import STOP
+from imted.errors import UserError
 
 
 class Trainer(SimpleTrainer):
@@ -26,6 +29,12 @@ class Trainer(SimpleTrainer):
         amp_dtype: The dtype of autocast; None for full precision. float16 scales the loss.
         max_norm: Clips the norm of all gradients together; None leaves them as they are.
         norm_type: P of the clipped norm.
+        max_bad_steps: Steps in a row without a finite loss and gradient that end the training.
+
+    Attributes:
+        stopping: Whether any process has been asked to stop, as of this iteration; all agree.
+        finished: Whether the training has come to its end.
+        bad_steps: How many steps were skipped so far.
     """
 
     def __init__(
@@ -37,22 +46,53 @@ class Trainer(SimpleTrainer):
         amp_dtype: torch.dtype | None = None,
         max_norm: float | None = None,
         norm_type: float = 2.0,
+        max_bad_steps: int = 30,
     ) -> None:
         super().__init__(model, data_loader, optimizer, zero_grad_before_forward=True)
         self.accumulation_steps = accumulation_steps
         self.amp_dtype = amp_dtype
         self.max_norm = max_norm
         self.norm_type = norm_type
+        self.max_bad_steps = max_bad_steps
+        self.stopping = False
+        self.finished = False
+        self.bad_steps = 0
+        self._bad_in_a_row = 0
         self.device_type = next(model.parameters()).device.type
         self.grad_scaler = torch.amp.GradScaler(
             self.device_type, enabled=amp_dtype is torch.float16
         )
 
+    def train(self, start_iter: int, max_iter: int) -> None:
+        """Train as Detectron2's loop does, and let hooks know whether it has come to its end.
+
+        Args:
+            start_iter: The first iteration.
+            max_iter: The last one is the one before.
+        """
+        self.iter = self.start_iter = start_iter
+        self.max_iter = max_iter
+        with EventStorage(start_iter) as self.storage:
+            try:
+                self.before_train()
+                for self.iter in range(start_iter, max_iter):
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                self.iter = max(start_iter, max_iter)
+                self.finished = True
+            finally:
+                self.after_train()
+
     def run_step(self) -> None:
-        """Do one iteration; raise FloatingPointError when a loss isn't finite."""
+        """Do one iteration; without a finite loss and gradient the weights stay as they are.
+
+        Raises:
+            UserError: That happened `max_bad_steps` times in a row.
+        """
         start = time.perf_counter()
         self.optimizer.zero_grad()
-        losses: Counter = Counter()
+        losses: Counter[str] = Counter()
         data_time, images = 0.0, 0
         for step in range(self.accumulation_steps):
             data_start = time.perf_counter()
@@ -61,15 +101,41 @@ class Trainer(SimpleTrainer):
             images += len(batch)
             losses.update(self._backward(batch, last=step == self.accumulation_steps - 1))
         self.after_backward()
-        self._write_metrics(losses, data_time)
-        if self.max_norm is not None:
-            self._clip_gradients(self.max_norm)
-        self.grad_scaler.step(self.optimizer)
+        norm = self._gradient_norm()
+        finite = bool(
+            torch.isfinite(torch.stack([norm, *map(torch.as_tensor, losses.values())])).all()
+        )
+        if self._agree(finite):
+            self._write_metrics(losses, data_time)
+            get_event_storage().put_scalar("grad_norm", norm.item())
+            self.grad_scaler.step(self.optimizer)
+            self._bad_in_a_row = 0
+        else:
+            self._count_bad_step()
         self.grad_scaler.update()
         seconds = time.perf_counter() - start
         get_event_storage().put_scalar(
             "images_per_second", images * comm.get_world_size() / seconds
         )
+
+    def _agree(self, finite: bool) -> bool:
+        """Tell the processes of each other's step; return whether it is good on all of them."""
+        others = comm.all_gather((finite, STOP.requested))
+        self.stopping = any(stop for _, stop in others)
+        return all(good for good, _ in others)
+
+    def _count_bad_step(self) -> None:
+        self.bad_steps += 1
+        self._bad_in_a_row += 1
+        get_event_storage().put_scalar("bad_steps", self.bad_steps, smoothing_hint=False)
+        if self._bad_in_a_row >= self.max_bad_steps:
+            rate = max(group["lr"] for group in self.optimizer.param_groups)
+            raise UserError(
+                f"The training has diverged: {self._bad_in_a_row} steps in a row "
+                f"(train.max_bad_steps), up to iteration {self.iter}, had no finite loss and "
+                f"gradient, at a learning rate of {rate:.3g}; lower optimizer.lr, or clip the "
+                "gradients (train.clip_grad.enabled=true)."
+            )
 
     def _backward(self, batch: list[dict], last: bool) -> dict[str, torch.Tensor]:
         """Add the gradients of one micro-batch; processes exchange them only at the last one."""
@@ -83,24 +149,42 @@ class Trainer(SimpleTrainer):
             self.grad_scaler.scale(sum(losses.values())).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _clip_gradients(self, max_norm: float) -> None:
+    def _gradient_norm(self) -> torch.Tensor:
+        """Return the norm of all gradients together, after which they are clipped if wanted."""
         self.grad_scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm, self.norm_type)
-        # An overflow of float16 is expected now and then: GradScaler skips that step.
-        if torch.isfinite(norm):
-            get_event_storage().put_scalar("grad_norm", norm.item())
+        limit = float("inf") if self.max_norm is None else self.max_norm
+        return torch.nn.utils.clip_grad_norm_(parameters, limit, self.norm_type)
+
+    def after_train(self) -> None:
+        """End the loader's processes at once, not when they are collected."""
+        super().after_train()
+        self._data_loader_iter_obj = None
 
     def state_dict(self) -> dict:
         """Return the iteration, the state of the optimizer and the loss scale."""
         state = super().state_dict()
         state.pop("hooks", None)  # the one hook that has any, LRScheduler, follows the iteration
-        return {**state, "grad_scaler": self.grad_scaler.state_dict()}
+        return {
+            **state,
+            "grad_scaler": self.grad_scaler.state_dict(),
+            "bad_steps": (self.bad_steps, self._bad_in_a_row),
+        }
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned, but the optimizer's settings: these the config says.
+
+        So a learning rate, a weight decay or a schedule that was changed for `--resume` acts.
+        """
+        settings = [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in self.optimizer.param_groups
+        ]
         # The state that Detectron2's trainer keeps of its hooks follows the iteration here.
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "hooks"})
+        for group, values in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(values, initial_lr=values["lr"])
         # Empty without float16, and absent from the checkpoints of Detectron2's trainer.
         if self.grad_scaler.is_enabled() and state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+        self.bad_steps, self._bad_in_a_row = state_dict.get("bad_steps", (0, 0))

@@ -13,6 +13,7 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from torch.nn.functional import interpolate, pad
 
+from imted.atomic import replacing
 from imted.checkpoint import Description
 from imted.errors import UserError
 from imted.predict import LoadedDetector
@@ -41,7 +42,9 @@ def write_torchscript(loaded: LoadedDetector, image: torch.Tensor, path: str) ->
     with _quiet(), torch.no_grad():
         traced = torch.jit.trace(adapter, (image,), check_trace=False)
     extra = {DESCRIPTION: json.dumps(loaded.description.to_dict())}
-    _write(path, lambda file: torch.jit.save(traced, file, _extra_files=extra))
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with replacing(path) as partial:
+        torch.jit.save(traced, partial, _extra_files=extra)
 
 
 def write_onnx(loaded: LoadedDetector, image: torch.Tensor, path: str, fp16: bool) -> None:
@@ -64,28 +67,24 @@ def write_onnx(loaded: LoadedDetector, image: torch.Tensor, path: str, fp16: boo
         ) from None
     adapter = traceable(loaded.model, image)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    exported = f"{path}.tmp"
-    try:
+    with replacing(path) as partial:
         with _quiet(), torch.no_grad():
             torch.onnx.export(
                 adapter,
                 (image,),
-                exported,
+                partial,
                 input_names=["image"],
                 output_names=output_names(loaded.description.masks),
                 opset_version=OPSET,
                 dynamo=False,
             )
-        model = onnx.load(exported)
-    finally:
-        if os.path.exists(exported):
-            os.remove(exported)
-    if fp16:
-        _halve_weights(model)
-    values = {**loaded.description.to_dict(), "size": list(image.shape[1:])}
-    entry = model.metadata_props.add()
-    entry.key, entry.value = "description", json.dumps(values)
-    _write(path, lambda file: onnx.save(model, file))
+        model = onnx.load(partial)
+        if fp16:
+            _halve_weights(model)
+        values = {**loaded.description.to_dict(), "size": list(image.shape[1:])}
+        entry = model.metadata_props.add()
+        entry.key, entry.value = "description", json.dumps(values)
+        onnx.save(model, partial)
 
 
 def open_torchscript(path: str, device: torch.device) -> Run:
@@ -182,14 +181,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _write(path: str, save: Callable[[str], None]) -> None:
-    """Write a file whole or not at all."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    try:
-        save(f"{path}.tmp")
-        os.replace(f"{path}.tmp", path)
-    finally:
-        if os.path.exists(f"{path}.tmp"):
-            os.remove(f"{path}.tmp")

@@ -1,6 +1,5 @@
 """Detection in many images: one picture each, and one json of all results."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from detectron2.utils import comm
 from PIL import Image
 from tqdm import tqdm
 
+from imted.atomic import write_json
 from imted.errors import UserError
 from imted.visualization.drawing import draw_instances
 
@@ -74,7 +74,8 @@ def predict_files(
     results = [result for part in outcomes for result in part.results]
     order = {number: place for place, number in enumerate(ids.values())}
     results.sort(key=lambda result: order[result["image_id"]])  # stable: by score within an image
-    path = write_results(results, output)
+    path = os.path.join(output, RESULTS)
+    write_json(results, path)
     done, failed = (sum(getattr(o, name) for o in outcomes) for name in ("done", "failed"))
     print(f"{len(results)} detections in {done} images: {path}, and a picture of each beside it")
     if interrupted:
@@ -123,13 +124,3 @@ def _draw(predictor: Predictor, pixels: np.ndarray) -> tuple[Detections, np.ndar
     bgr = pixels if predictor.description.input_format == "BGR" else pixels[:, :, ::-1]
     detections = predictor(bgr)
     return detections, draw_instances(bgr[:, :, ::-1], detections, predictor.metadata)
-
-
-def write_results(results: list[dict[str, Any]], output: str) -> str:
-    """Write `predictions.json` whole or not at all; return its path."""
-    os.makedirs(output, exist_ok=True)
-    path = os.path.join(output, RESULTS)
-    with open(f"{path}.tmp", "w", encoding="utf-8") as file:
-        json.dump(results, file)
-    os.replace(f"{path}.tmp", path)
-    return path

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from imted.data.coco_json import write_json
+from imted.atomic import write_json
 from imted.errors import UserError
 from imted.synthetic.shapes import CLASS_NAMES, Instance, Scene, ShapesOptions, render_scene
 

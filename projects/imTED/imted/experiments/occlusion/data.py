@@ -29,7 +29,7 @@ from detectron2.utils.file_io import PathManager
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from imted.data.coco_json import write_json
+from imted.atomic import write_json
 from imted.errors import UserError
 
 LISTS = ("occluded", "separated")

@@ -1,0 +1,62 @@
+"""Files that are written whole or not at all, whatever ends the process meanwhile."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from imted.errors import UserError
+
+PARTIAL = ".partial"
+"""Suffix of a file that isn't whole yet; a process that was killed may leave one."""
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[str]:
+    """Give the path of a new file that takes the place of `path` once it is whole.
+
+    Where anything is raised meanwhile, what was at `path` stays.
+
+    Raises:
+        UserError: It can't be written: the disk is full, or the folder isn't there any more.
+    """
+    partial = f"{os.fspath(path)}{PARTIAL}"
+    try:
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())  # else a power cut may keep the name and lose the content
+        os.replace(partial, path)
+    except BaseException as error:
+        with suppress(OSError):
+            os.remove(partial)
+        cause = _os_error(error, os.path.dirname(partial) or ".")
+        if cause is None:
+            raise
+        raise UserError(
+            f"{path} can't be written ({cause.strerror or cause}); what was there before is as it "
+            "was."
+        ) from error
+
+
+def write_text(text: str, path: str | os.PathLike) -> None:
+    """Write a text file, see :func:`replacing`; its folder is made if need be."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with replacing(path) as partial:
+        Path(partial).write_text(text, encoding="utf-8")
+
+
+def write_json(content: Any, path: str | os.PathLike, indent: int | None = None) -> None:
+    """Write a json file as :func:`write_text` does."""
+    write_text(json.dumps(content, indent=indent), path)
+
+
+def _os_error(error: BaseException | None, folder: str) -> OSError | None:
+    """Return what the system has refused, which torch's writer may hide behind another error."""
+    if isinstance(error, RuntimeError) and not os.path.isdir(folder):
+        return FileNotFoundError(errno.ENOENT, "its folder isn't there any more")
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
