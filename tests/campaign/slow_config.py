@@ -1,12 +1,13 @@
 """The toy of tests/engine, slowed down so that a signal meets each part of its run."""
 
+import io
 import os
 import time
 from pathlib import Path
 
 import torch
 from detectron2.config import LazyCall as L
-from toy_config import dataloader, train
+from toy_config import dataloader, lr_multiplier, model, optimizer, train  # noqa: F401
 from toy_training import RandomMapper, ToyEvaluator
 
 SLOW = float(os.environ.get("CAMPAIGN_SECONDS", "0.3"))
@@ -36,15 +37,14 @@ class SlowEvaluator(ToyEvaluator):
 
 def slow_save(data, target, **kwargs):
     """Write a file in two halves."""
-    save(data, target, **kwargs)
-    if not isinstance(target, str | os.PathLike):
-        return
-    content = Path(target).read_bytes()
-    with open(target, "wb") as file:
-        file.write(content[: len(content) // 2])
-        file.flush()
+    buffer = io.BytesIO()
+    save(data, buffer, **kwargs)
+    content = buffer.getvalue()
+    target.write(content[: len(content) // 2])
+    if not isinstance(target, io.BytesIO):
+        target.flush()
         time.sleep(SLOW)
-        file.write(content[len(content) // 2 :])
+    target.write(content[len(content) // 2 :])
 
 
 STARTED.touch()

@@ -1,6 +1,7 @@
 """A user's errors: the exception that stands for one, and how a command line ends with it."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import ParamSpec
@@ -28,7 +29,7 @@ def sentence_of(error: BaseException) -> str | None:
         # A loader's process hands on its whole trace; the sentence is at the end of it.
         return text.rpartition("UserError: ")[2].strip()
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         return f"{where}{error.strerror or error}."
     if isinstance(error, torch.OutOfMemoryError):
         return (

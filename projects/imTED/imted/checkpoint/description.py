@@ -93,12 +93,11 @@ def is_known_target(name: str) -> bool:
     return name.startswith(_KNOWN_PACKAGES)
 
 
-def parse_metadata(metadata: Mapping[str, str] | None, path: str) -> Description | None:
-    """Read a description from the metadata of a safetensors file; None if it has none."""
+def parse_metadata(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return the plain values of a description in the metadata of a safetensors file."""
     if not metadata or KEY not in metadata:
-        return None
+        return {}
     try:
-        values = json.loads(metadata[KEY])
+        return {KEY: json.loads(metadata[KEY])}
     except ValueError:
-        values = None
-    return Description.from_dict(values, path)
+        return {KEY: None}

@@ -2,14 +2,17 @@
 
 import argparse
 import json
+import os
 import pickle
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.utils.file_io import PathManager
+from iopath.common.file_io import get_cache_dir
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
@@ -18,6 +21,7 @@ from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder
 
 from .description import KEY, Description, parse_metadata
+from .pickled import load_arrays
 
 # Values that checkpoints carry beside tensors, and that are made without executing code: the
 # command line of MAE's training, and NumPy's numbers among what mmdetection notes of a run.
@@ -30,7 +34,7 @@ _PLAIN_VALUES = [
 
 _UNREADABLE = (
     *(SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError),
-    *(ValueError, KeyError),
+    *(ValueError, KeyError, TypeError, AttributeError, IndexError, ImportError),
 )
 """What the readers raise for files that are torn or something else."""
 
@@ -52,14 +56,7 @@ def read_state_dict(
         UserError: If the file is missing, is no checkpoint, holds no average when that is wanted,
             or would have to execute code.
     """
-    local = _local_file(path, field)
-    try:
-        if local.endswith(".safetensors"):
-            content: Any = load_file(local)
-        else:
-            content = _load_torch(local)
-    except _UNREADABLE:
-        raise _unreadable(path, field) from None
+    content: Any = _read(path, field, _load)
     if not isinstance(content, dict):
         content = {}
     if averaged and "ema" not in content:
@@ -70,7 +67,7 @@ def read_state_dict(
     weights = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
     if not weights:
         raise UserError(f"{path} ({field}) holds no weights; give a checkpoint.")
-    return weights
+    return _without_wrappers(weights)
 
 
 def read_description(path: str, field: str = "train.init_checkpoint") -> Description | None:
@@ -86,24 +83,72 @@ def read_description(path: str, field: str = "train.init_checkpoint") -> Descrip
     Raises:
         UserError: If the file is missing or no checkpoint, or what it says can't be read.
     """
+    said = _read(path, field, _load_metadata)
+    if isinstance(said, Mapping) and KEY in said:
+        return Description.from_dict(said[KEY], path)
+    return None
+
+
+def _load(local: str) -> Any:
+    if local.endswith(".safetensors"):
+        return load_file(local)
+    if local.endswith(".pkl"):
+        with open(local, "rb") as file:
+            return load_arrays(file)
+    return load_torch(local)
+
+
+def _load_metadata(local: str) -> Any:
+    """Return what a file has beside its weights, which stay on the disk where they can."""
+    if local.endswith(".safetensors"):
+        with safe_open(local, framework="pt") as file:
+            return parse_metadata(file.metadata())
+    return _load(local) if local.endswith(".pkl") else load_torch(local, mmap=True)
+
+
+def _read(path: str, field: str, load: Callable[[str], Any]) -> Any:
+    """Read a file; one that was fetched earlier and is no checkpoint is fetched once more.
+
+    A server that is out of order sends a page of HTML, and it stays in the cache.
+    """
+    local = _local_file(path, field)
+    cached = Path(get_cache_dir()).resolve() in Path(local).resolve().parents
+    try:
+        return load(local)
+    except _UNREADABLE:
+        if not cached:
+            raise _unreadable(path, field) from None
+    os.remove(local)
     local = _local_file(path, field)
     try:
-        if local.endswith(".safetensors"):
-            with safe_open(local, framework="pt") as file:
-                return parse_metadata(file.metadata(), path)
-        content = _load_torch(local, mmap=True)
+        return load(local)
     except _UNREADABLE:
-        raise _unreadable(path, field) from None
-    if not isinstance(content, dict) or KEY not in content:
-        return None
-    return Description.from_dict(content[KEY], path)
+        raise _unreadable(path, field, f" (fetched again into {local})") from None
+
+
+def _without_wrappers(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Take off what DistributedDataParallel and torch.compile put before every name."""
+    for prefix in _WRAPPERS:
+        if all(key.startswith(prefix) for key in weights):
+            stripped = {key.removeprefix(prefix): value for key, value in weights.items()}
+            return _without_wrappers(stripped)
+    return weights
+
+
+_WRAPPERS = ("module.", "_orig_mod.")
+_PATIENCE = 60.0
+"""Seconds of a server's silence after which a fetch has failed."""
 
 
 def _local_file(path: str, field: str) -> str:
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_PATIENCE)  # iopath's download has no limit of its own
     try:
         local = PathManager.get_local_path(path)
     except Exception as error:  # whatever a URL handler raises, the user's part is the same
         raise UserError(f"{path} ({field}) cannot be fetched: {error}") from None
+    finally:
+        socket.setdefaulttimeout(patience)
     if Path(local).is_dir():
         raise UserError(f"{path} ({field}) is a folder; name the file in it.")
     if not Path(local).is_file():
@@ -111,14 +156,20 @@ def _local_file(path: str, field: str) -> str:
     return str(local)
 
 
-def _load_torch(local: str, mmap: bool = False) -> Any:
+def load_torch(local: str, mmap: bool = False) -> Any:
+    """Read a torch file of tensors and plain values, without executing code.
+
+    Args:
+        local: Its path.
+        mmap: Leave the tensors on the disk.
+    """
     with torch.serialization.safe_globals(_PLAIN_VALUES):
         return torch.load(local, map_location="cpu", weights_only=True, mmap=mmap)
 
 
-def _unreadable(path: str, field: str) -> UserError:
+def _unreadable(path: str, field: str, note: str = "") -> UserError:
     return UserError(
-        f"{path} ({field}) is not a checkpoint of plain tensors, or not all of "
+        f"{path} ({field}){note} is not a checkpoint of plain tensors, or not all of "
         "one; save or fetch it again, or give a .safetensors file or one that torch.load reads "
         "with weights_only=True."
     )

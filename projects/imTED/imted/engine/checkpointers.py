@@ -11,6 +11,7 @@ from torch import nn
 from imted.atomic import replacing, write_text
 from imted.checkpoint import Description, require_finite
 from imted.checkpoint.description import KEY
+from imted.checkpoint.files import load_torch
 from imted.errors import UserError
 
 
@@ -58,8 +59,9 @@ class DescribedCheckpointer(DetectionCheckpointer):
             require_finite(data.get(key, {}), f"{name}.pth isn't saved: the model")
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
-        with replacing(path) as partial:
-            torch.save(data, partial)
+        # A file of Python's: torch's own hides what the system has refused.
+        with replacing(path) as partial, open(partial, "wb") as file:
+            torch.save(data, file)
         self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
@@ -84,13 +86,18 @@ class RunCheckpointer(DescribedCheckpointer):
         try:
             return self.load(path)
         except (RuntimeError, EOFError, OSError, UnpicklingError) as error:  # of a torn file
-            reason = str(error).splitlines()[0]
+            reason = next(iter(str(error).splitlines()), "it is empty")
             raise UserError(f"{path} can't be resumed from ({reason}); {other}.") from error
         except ValueError as error:  # torch's, of an optimizer with other parameters
             raise UserError(
                 f"The checkpoint in {self.save_dir} (train.output_dir) trained other "
                 f"parameters ({error}); resume with the train.frozen and the optimizer of that run."
             ) from error
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        """Read a checkpoint without executing code, whatever torch's default is."""
+        loaded = load_torch(filename)
+        return loaded if isinstance(loaded, dict) and "model" in loaded else {"model": loaded}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if "trainer" not in checkpoint:

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from imted import model_zoo
 from imted.engine.settings import complete_train
+from imted.engine.yaml_config import read_yaml
 from imted.errors import UserError
 
 REQUIRED = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
@@ -68,7 +69,7 @@ def _load(path: str) -> DictConfig:
         except FileNotFoundError:
             raise UserError(f"The config {path} doesn't exist.") from None
     try:
-        return LazyConfig.load(path)
+        return read_yaml(path) if path.endswith((".yaml", ".yml")) else LazyConfig.load(path)
     except UserError:
         raise
     except Exception as error:  # a config is Python: anything may go wrong in it

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -33,6 +34,19 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _PROGRESS = "detectron2.utils.events"
 _EVALUATION = "detectron2.evaluation.evaluator"
 _TASKS = {"bbox": "box", "segm": "mask"}
+
+
+def silence_threads() -> None:
+    """Let no thread print the trace of what the main thread will say in one sentence.
+
+    TensorBoard writes in a thread, and hands on to the main one what goes wrong there.
+    """
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is None or sentence_of(args.exc_value) is None:
+            threading.__excepthook__(args)
+
+    threading.excepthook = hook
 
 
 class _LogFile(logging.FileHandler):

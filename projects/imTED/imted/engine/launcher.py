@@ -1,6 +1,7 @@
 """The command line behind train_net.py: one process or many, here or under torchrun."""
 
 import argparse
+import copy
 import gc
 import os
 import sys
@@ -22,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from imted.atomic import replacing
 from imted.compat import forget_process_groups
 from imted.engine.config import load_config
-from imted.engine.console import log_environment, show_start, start_logging
+from imted.engine.console import log_environment, show_start, silence_threads, start_logging
 from imted.engine.dataset import complete_from_dataset
 from imted.engine.evaluate import evaluate_checkpoint
 from imted.engine.run_folder import locked, prepare
@@ -122,6 +123,7 @@ def run(args: argparse.Namespace) -> None:
     with ExitStack() as stack:
         on_main_process(lambda: _claim_folder(stack, cfg, args))
         start_logging(cfg.train.output_dir)
+        silence_threads()
         if cfg.dataloader.get("test") is None and "evaluator" in cfg.dataloader:
             cfg.dataloader.evaluator = None  # it refers to the test set
         found = complete_from_dataset(cfg, training=not args.eval_only)
@@ -160,7 +162,12 @@ def _save_config(cfg: DictConfig) -> None:
     """
     try:
         with replacing(os.path.join(cfg.train.output_dir, "config.yaml")) as partial:
-            LazyConfig.save(OmegaConf.merge(cfg, {"train": {"overwrite": False}}), partial)
+            plain = copy.copy(cfg)
+            # Without the class that states its types, the file is plain data. To overwrite the
+            # old run was this command's wish, not the next one's.
+            plain.train = OmegaConf.create(OmegaConf.to_container(cfg.train))
+            plain.train.overwrite = False
+            LazyConfig.save(plain, partial)
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{error.full_key} of the config has no value ({reason}).") from error
