@@ -1,34 +1,53 @@
-"""Try to break runs: `python tests/campaign kills` and others; a table, and status 1 if one breaks.
+"""Try to break runs: `python tests/campaign kills settings`; a table, and status 1 if one breaks.
 
 It takes minutes, so it is no part of `make test`.
 """
 
 import argparse
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import cases
 import kills
+import settings
+
+Rows = Iterator[tuple[str, str, str]]
 
 
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python tests/campaign", description=__doc__)
     parser.add_argument("parts", nargs="+", choices=PARTS)
-    parser.add_argument("--number", type=int, default=50, help="of kills (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (%(default)s)")
+    parser.add_argument("--number", type=int, default=50, help="of random cases (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of these (%(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time (%(default)s)")
     args = parser.parse_args()
     verdicts: Counter[str] = Counter()
     for part in args.parts:
         print(f"\n## {part}\n\n| case | seen | verdict |\n|---|---|---|")
-        for case, seen, verdict in PARTS[part](args):
-            print(f"| {case} | {seen} | {verdict} |", flush=True)
-            verdicts[verdict] += 1
+        with tempfile.TemporaryDirectory() as base:
+            for case, seen, verdict in PARTS[part](args, Path(base)):
+                print(f"| {case} | {seen} | {verdict} |", flush=True)
+                verdicts[verdict] += 1
     print(f"\n{verdicts['good']} good, {verdicts['BAD']} BAD")
     return 1 if verdicts["BAD"] else 0
 
 
-PARTS = {"kills": lambda args: kills.campaign(args.number, args.seed, args.jobs, [])}
+def _kills(args: argparse.Namespace, base: Path) -> Rows:
+    return kills.campaign(args.number, args.seed, args.jobs, base)
+
+
+def _settings(args: argparse.Namespace, base: Path) -> Rows:
+    return cases.play(settings.cases(args.number, args.seed), base, args.jobs)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Path], Rows]] = {
+    "kills": _kills,
+    "settings": _settings,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +69,7 @@ def wait_for(process: subprocess.Popen, seen: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def interrupt(folder: Path, aim: str, seconds: float, signum: int, words: list[str]) -> int:
+def interrupt(folder: Path, aim: str, seconds: float, signum: int) -> int:
     """Start a run, send a signal at a moment, and return the status.
 
     Args:
@@ -79,9 +78,8 @@ def interrupt(folder: Path, aim: str, seconds: float, signum: int, words: list[s
             one of these.
         seconds: How long to wait at the moment that is aimed at.
         signum: The signal.
-        words: Of the command line.
     """
-    process = start(folder, "--resume", *words)
+    process = start(folder, "--resume")
     run = folder / "run"
     seen = {
         "any": lambda: (folder / "started").exists(),
@@ -102,7 +100,7 @@ def interrupt(folder: Path, aim: str, seconds: float, signum: int, words: list[s
     return process.returncode
 
 
-def play(number: int, seed: int, whole: Path, base: Path, words: list[str]) -> tuple[str, str, str]:
+def play(number: int, seed: int, base: Path) -> tuple[str, str, str]:
     """Interrupt a run at one to three moments, resume it to the end, and compare."""
     generator = random.Random(f"{seed} {number}")
     folder = base / f"run{number:03d}"
@@ -112,27 +110,26 @@ def play(number: int, seed: int, whole: Path, base: Path, words: list[str]) -> t
         aim = generator.choice(("any", "any", "save", "evaluation"))
         seconds = generator.uniform(0, {"any": 5, "save": 0.3, "evaluation": 0.3}[aim])
         signum = generator.choice((signal.SIGKILL, signal.SIGKILL, *STOPS))
-        status = interrupt(folder, aim, seconds, signum, words)
+        status = interrupt(folder, aim, seconds, signum)
         moments.append(f"{signal.Signals(signum).name} {aim}+{seconds:.2f}s -> {status}")
         # Numbers of shells: 128 and the signal; 0 where the run was over by then.
         expected = (0, -signum) if signum == signal.SIGKILL else (0, 128 + signum)
         if status not in expected:
             return ", ".join(moments), f"status {status}", "BAD"
-    process = start(folder, "--resume", *words)
+    process = start(folder, "--resume")
     errors = process.communicate(timeout=PATIENCE)[1]
     if process.returncode:
         return ", ".join(moments), f"resuming ends with {errors.strip()[-200:]}", "BAD"
-    difference = compare(whole, folder / "run")
+    difference = compare(base / "whole/run", folder / "run")
     return ", ".join(moments), difference or "equal", "BAD" if difference else "good"
 
 
-def campaign(number: int, seed: int, jobs: int, words: list[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield case, what was seen, and the verdict."""
-    with tempfile.TemporaryDirectory() as base, ThreadPoolExecutor(jobs) as pool:
-        (Path(base) / "whole").mkdir()
-        process = start(Path(base, "whole"), *words)
-        errors = process.communicate()[1]
-        if process.returncode:
-            raise SystemExit(f"The run that nothing interrupts fails: {errors}")
-        whole = Path(base, "whole", "run")
-        yield from pool.map(lambda n: play(n, seed, whole, Path(base), words), range(number))
+def campaign(number: int, seed: int, jobs: int, base: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield case, what was seen, and the verdict; runs are in `base`."""
+    (base / "whole").mkdir()
+    process = start(base / "whole")
+    errors = process.communicate()[1]
+    if process.returncode:
+        raise SystemExit(f"The run that nothing interrupts fails: {errors}")
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(lambda n: play(n, seed, base), range(number))

@@ -224,7 +224,7 @@ def test_bf16_trains_and_evaluates_on_a_cpu(train_net, trained, tmp_path):
         (["train.amp={enabled:true,dtype:fp8}"], 'train.amp.dtype is "fp8"'),
         (["train.device=tpu"], 'train.device is "tpu"'),
         (["train.device=cuda:99"], 'train.device is "cuda:99"'),
-        (["train.ema.decay=2"], "train.ema.decay is 2.0; it must be at most 1"),
+        (["train.ema.decay=2"], "train.ema.decay is 2.0; it must be at least 0 and below 1"),
         (["train.max_iter=null"], "train.max_iter"),
         (["train.max_iter=many"], "train.max_iter"),
         (["train.accumulation_steps=0"], "train.accumulation_steps is 0"),

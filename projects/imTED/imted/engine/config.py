@@ -2,11 +2,12 @@
 
 import difflib
 import inspect
+import logging
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from detectron2.config import LazyConfig
+from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.registry import locate
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,6 +19,8 @@ from imted import model_zoo
 from imted.engine.settings import complete_train
 from imted.engine.yaml_config import read_yaml
 from imted.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 REQUIRED = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
 _UNKNOWN = object()  # the present value of something that can't be known
@@ -58,6 +61,29 @@ def override_config(cfg: DictConfig, overrides: Sequence[str], path: str) -> Non
     """
     for override in overrides:
         _override(cfg, override, path)
+
+
+def build(node: Any, name: str) -> Any:
+    """Make what a part of a config describes, by Detectron2's ``instantiate``.
+
+    Args:
+        node: The part.
+        name: What it is in the config, such as "model".
+
+    Raises:
+        UserError: It can't be made as the config says; log.txt has the trace.
+    """
+    try:
+        return instantiate(node)
+    except UserError:
+        raise
+    except Exception as error:  # whatever its parts raise at arguments that don't fit
+        logger.debug("%s can't be built:", name, exc_info=True)
+        reason = next(iter(str(error).splitlines()), "")
+        raise UserError(
+            f"The config's {name} can't be built ({type(error).__name__}: {reason}); correct what "
+            "it is given."
+        ) from error
 
 
 def _load(path: str) -> DictConfig:

@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from detectron2.config import instantiate
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import (
+    COCOEvaluator,
+    DatasetEvaluator,
+    inference_on_dataset,
+    print_csv_format,
+)
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
 from imted.atomic import write_json
 from imted.checkpoint import load_trained, require_finite
+from imted.engine.config import build
 from imted.engine.console import format_results, prints_to_log, show_weights
 from imted.engine.settings import Run
 from imted.engine.stopping import stop_between_batches
@@ -22,11 +27,37 @@ from imted.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+_COCO_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
 
 def build_test(cfg: DictConfig) -> tuple[DataLoader, DatasetEvaluator]:
     """Load the config's test set and build its evaluator."""
     with prints_to_log():
-        return instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
+        return (
+            build(cfg.dataloader.test, "dataloader.test"),
+            build(cfg.dataloader.evaluator, "dataloader.evaluator"),
+        )
+
+
+def check_best_metric(cfg: DictConfig, evaluator: Any) -> None:
+    """Refuse a `train.best_metric` that Detectron2's evaluation of COCO never has.
+
+    What other evaluators have shows at the first evaluation.
+
+    Raises:
+        UserError: There is no such metric.
+    """
+    metric = cfg.train.best_metric
+    if not metric or type(evaluator) is not COCOEvaluator:
+        return
+    masks = OmegaConf.select(cfg, "model.roi_heads.mask_head") is not None
+    tasks = ("bbox", "segm") if masks else ("bbox",)
+    task, _, name = metric.partition("/")
+    if task not in tasks or not (name in _COCO_METRICS or name.startswith("AP-")):
+        raise UserError(
+            f'train.best_metric is "{metric}"; it must be {" or ".join(tasks)}, a slash, and one '
+            f"of {', '.join(_COCO_METRICS)} or AP-<class>."
+        )
 
 
 def do_test(run: Run, model: torch.nn.Module) -> dict[str, Any]:
@@ -72,7 +103,7 @@ def evaluate_checkpoint(run: Run) -> dict[str, Any]:
             "--eval-only needs weights: add "
             "train.init_checkpoint=<folder of a training>/model_final.pth."
         )
-    model = instantiate(run.cfg.model).to(run.device)
+    model = build(run.cfg.model, "model").to(run.device)
     report = load_trained(model, path, averaged=run.cfg.train.ema.enabled)
     show_weights(report)
     return do_test(run, model)

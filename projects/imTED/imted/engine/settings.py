@@ -1,5 +1,6 @@
 """What a config's `train` may hold, stated once: keys, types, defaults, ranges and choices."""
 
+import math
 import os
 import tempfile
 from contextlib import AbstractContextManager
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from imted.errors import UserError
@@ -15,11 +16,47 @@ from imted.errors import UserError
 AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
+@dataclass(frozen=True)
+class Range:
+    """Numbers that a setting may have; infinity and NaN are in none.
+
+    Attributes:
+        least: The lowest.
+        most: The highest.
+        below: Whether `most` itself is too much.
+        above: Whether `least` itself is too little.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    below: bool = False
+    above: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        low = value > self.least if self.above else value >= self.least
+        high = value < self.most if self.below else value <= self.most
+        return low and high and (isinstance(value, int) or math.isfinite(value))
+
+    def __str__(self) -> str:
+        parts = ["a number"]
+        if self.least > -math.inf:
+            parts.append(f"{'above' if self.above else 'at least'} {self.least}")
+        if self.most < math.inf:
+            parts.append(f"{'below' if self.below else 'at most'} {self.most}")
+        return " and ".join(parts[1:]) or "finite"
+
+
 def _setting(
-    default: Any, least: float | None = None, most: float | None = None, choices: tuple = ()
+    default: Any,
+    least: float = -math.inf,
+    most: float = math.inf,
+    below: bool = False,
+    choices: tuple = (),
 ) -> Any:
     """State a setting's default value, with its range or choices."""
-    metadata = {"least": least, "most": most, "choices": choices}
+    metadata = {"range": Range(least, most, below), "choices": choices}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -47,7 +84,7 @@ class EMASettings:
     """Exponential moving average of the weights, which evaluation then uses."""
 
     enabled: bool = False
-    decay: float = _setting(0.9998, least=0, most=1)
+    decay: float = _setting(0.9998, least=0, most=1, below=True)
 
 
 @dataclass
@@ -75,7 +112,7 @@ class TrainSettings:
     # Whether a new run may take the place of the one that output_dir holds.
     overwrite: bool = False
     # Of weights, data order and augmentation.
-    seed: int = _setting(0, least=0)
+    seed: int = _setting(0, least=0, most=2**32 - 1)
     # A name that torch.device takes: cpu, cuda, cuda:1.
     device: str = _setting(lambda: "cuda" if torch.cuda.is_available() else "cpu")
     amp: AmpSettings = field(default_factory=AmpSettings)
@@ -100,12 +137,43 @@ class TrainSettings:
     log_period: int = _setting(20, least=1)
 
 
-# Ranges of settings that belong to no class of ours. Absent or null is fine where it says so.
+_SHARE = Range(0, 1)
+_SAMPLES = {"batch_size_per_image": Range(1), "positive_fraction": _SHARE}
+_DROP = Range(0, 1, below=True)
+# Of settings that belong to no class of ours; what a config doesn't have is left out.
 _OTHER_RANGES = {
-    "optimizer.lr": 0,
-    "optimizer.weight_decay": 0,
-    "dataloader.train.num_workers": 0,
-    "dataloader.test.num_workers": 0,
+    "optimizer.lr": Range(0),
+    "optimizer.weight_decay": Range(0),
+    "optimizer.eps": Range(0),
+    "optimizer.momentum": Range(0, 1, below=True),
+    "optimizer.betas": Range(0, 1, below=True),
+    "optimizer.params.layer_decay": Range(0, 1, above=True),
+    "lr_multiplier.warmup_length": _SHARE,
+    "lr_multiplier.warmup_factor": _SHARE,
+    "dataloader.train.num_workers": Range(0),
+    "dataloader.train.total_batch_size": Range(1),
+    "dataloader.test.num_workers": Range(0),
+    "dataloader.test.batch_size": Range(1),
+    "model.pixel_mean": Range(),
+    "model.pixel_std": Range(0, above=True),
+    "model.mask_ratio": Range(0, 1, below=True),
+    "model.backbone.net.drop_path_rate": _DROP,
+    "model.roi_heads.decoder.drop_path_rate": _DROP,
+    "model.backbone.net.num_heads": Range(1),
+    "model.roi_heads.decoder.num_heads": Range(1),
+    **{f"model.proposal_generator.{key}": value for key, value in _SAMPLES.items()},
+    **{f"model.roi_heads.{key}": value for key, value in _SAMPLES.items()},
+    "model.proposal_generator.nms_thresh": _SHARE,
+    "model.roi_heads.num_classes": Range(1),
+    "model.roi_heads.box_predictor.test_nms_thresh": _SHARE,
+    "model.roi_heads.box_predictor.test_score_thresh": _SHARE,
+    "model.roi_heads.box_predictor.test_topk_per_image": Range(1),
+}
+_FORMATS = ("RGB", "BGR")
+_OTHER_CHOICES = {
+    "model.input_format": _FORMATS,
+    "dataloader.train.mapper.image_format": _FORMATS,
+    "dataloader.test.mapper.image_format": _FORMATS,
 }
 
 
@@ -130,31 +198,56 @@ def complete_train(cfg: DictConfig, path: str) -> None:
 def check_settings(cfg: DictConfig) -> None:
     """Raise UserError when a value is out of its range or is none of its choices."""
     _check_ranges(cfg, "train", TrainSettings)
-    for key, least in _OTHER_RANGES.items():
+    for key in ("model", "optimizer", "lr_multiplier", "dataloader.train"):
+        if _select(cfg, key) is None:
+            raise UserError(f"{key} is null; a run needs it.")
+    for key, allowed in _OTHER_RANGES.items():
         value = _select(cfg, key)
-        if value is not None and value < least:
-            raise UserError(f"{key} is {value}; it must be at least {least}.")
+        for number in value if isinstance(value, ListConfig) else (value,):
+            if isinstance(number, int | float) and number not in allowed:
+                raise UserError(f"{key} is {value}; it must be {allowed}.")
+    for key, choices in _OTHER_CHOICES.items():
+        _check_choice(key, _select(cfg, key), choices)
+    _check_finite(cfg)
+    if _select(cfg, "dataloader.test") is not None and _select(cfg, "dataloader.evaluator") is None:
+        raise UserError(
+            "dataloader.evaluator is null; it is needed where there is a dataloader.test "
+            "(dataloader.test=null evaluates nothing)."
+        )
+
+
+def _check_finite(node: Any) -> None:
+    """Refuse infinity and NaN, wherever they stand."""
+    for key in node if isinstance(node, DictConfig) else range(len(node)):
+        if OmegaConf.is_missing(node, key) or node._get_node(key)._is_interpolation():
+            continue
+        value = node[key]
+        if isinstance(value, DictConfig | ListConfig):
+            _check_finite(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{node._get_full_key(key)} is {value}; it must be finite.")
+
+
+def _check_choice(key: str, value: Any, choices: tuple) -> None:
+    if value is not None and choices and value not in choices:
+        raise UserError(f'{key} is "{value}"; it must be {" or ".join(map(repr, choices))}.')
 
 
 def _check_ranges(cfg: DictConfig, prefix: str, kind: type) -> None:
     for setting in fields(kind):
         key = f"{prefix}.{setting.name}"
-        if isinstance(setting.type, type) and is_dataclass(setting.type):
-            _check_ranges(cfg, key, setting.type)
-            continue
         value = _select(cfg, key)
-        least, most, choices = (setting.metadata.get(name) for name in ("least", "most", "choices"))
         if value is None:
             if setting.type != (int | None):
                 raise UserError(f"{key} is null; give it a value.")
             continue
-        if choices and value not in choices:
-            raise UserError(f'{key} is "{value}"; it must be {" or ".join(map(repr, choices))}.')
-        # Written so that NaN is out of every range.
-        if least is not None and not value >= least:
-            raise UserError(f"{key} is {value}; it must be at least {least}.")
-        if most is not None and not value <= most:
-            raise UserError(f"{key} is {value}; it must be at most {most}.")
+        if isinstance(setting.type, type) and is_dataclass(setting.type):
+            _check_ranges(cfg, key, setting.type)
+            continue
+        allowed = setting.metadata.get("range", Range())
+        _check_choice(key, value, setting.metadata.get("choices", ()))
+        if isinstance(value, int | float) and not isinstance(value, bool) and value not in allowed:
+            raise UserError(f"{key} is {value}; it must be {allowed}.")
 
 
 def _select(cfg: DictConfig, key: str) -> Any:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from detectron2.config import instantiate
 from detectron2.engine import HookBase, create_ddp_model, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
@@ -16,11 +15,11 @@ from torch import nn
 from imted.checkpoint import load_checkpoint, save_mae
 from imted.data.train_loader import ResumableBatchSampler, build_train_loader
 from imted.engine.checkpointers import RunCheckpointer, UntaggedCheckpointer
-from imted.engine.config import target_of
+from imted.engine.config import build, target_of
 from imted.engine.console import show_end, show_plan, show_weights
 from imted.engine.describe import describe, registered_categories
 from imted.engine.ema import EMAHook
-from imted.engine.evaluate import build_test, do_test
+from imted.engine.evaluate import build_test, check_best_metric, do_test
 from imted.engine.freezing import FrozenEvalHook, freeze
 from imted.engine.hooks import (
     EVALUATED,
@@ -54,8 +53,8 @@ def do_train(run: Run, resume: bool = False) -> None:
     cfg, start = run.cfg, time.perf_counter()
     if cfg.dataloader.get("test") is not None:
         # An error in it shows now, not at the first evaluation. Not kept: annotations are large.
-        build_test(cfg)
-    model = instantiate(cfg.model).to(run.device)
+        check_best_metric(cfg, build_test(cfg)[1])
+    model = build(cfg.model, "model").to(run.device)
     freeze(model, cfg.train.frozen)
     trainer = _build_trainer(run, model)
     description = describe(model, cfg, registered_categories(cfg))
@@ -113,6 +112,14 @@ def _train(trainer: Trainer, start_iter: int, cfg: DictConfig) -> None:
     except Exception as error:
         logger.debug("The training has failed:", exc_info=True)
         sentence = sentence_of(error)
+        if sentence is None and trainer.iter == start_iter and not trainer.finished:
+            # Parts that don't fit together show in the first iteration, and the user's part in
+            # it no trace makes clear.
+            reason = next(iter(str(error).splitlines()), "")
+            sentence = (
+                f"The first iteration has failed ({type(error).__name__}: {reason}): mostly, parts "
+                f"of the config don't fit together; log.txt has the trace."
+            )
         if sentence is None:
             raise
         folder = cfg.train.output_dir
@@ -125,7 +132,7 @@ def _build_trainer(run: Run, model: nn.Module) -> Trainer:
     """Build the optimizer and the loader, and wrap the model in DDP if there are more processes."""
     cfg = run.cfg
     cfg.optimizer.params.model = model
-    optimizer = instantiate(cfg.optimizer)
+    optimizer = build(cfg.optimizer, "optimizer")
     cfg.optimizer.params.model = None
     ddp = dict(cfg.train.ddp)
     if run.device.type == "cpu":
@@ -151,7 +158,7 @@ def build_loader(cfg: DictConfig) -> Any:
     loader = cfg.dataloader.train
     if target_of(loader) is build_train_loader and "seed" not in loader:
         OmegaConf.update(loader, "seed", cfg.train.seed, force_add=True)
-    return instantiate(loader)
+    return build(loader, "dataloader.train")
 
 
 def _skip_batches(trainer: Trainer, number: int) -> None:
@@ -220,7 +227,7 @@ def _build_hooks(
         ReseedHook(train.seed),
     ]
     if train.max_iter:  # the multiplier divides by it
-        built.append(hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)))
+        built.append(hooks.LRScheduler(scheduler=build(cfg.lr_multiplier, "lr_multiplier")))
     if train.frozen_eval:
         built.append(FrozenEvalHook(checkpointer.model, train.frozen))
     if ema is not None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from detectron2.config import instantiate
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -15,7 +14,7 @@ from torch import nn
 
 from imted.checkpoint import Description, load_trained, read_description
 from imted.data.coco_json import categories_of, read_coco
-from imted.engine.config import load_config, override_config
+from imted.engine.config import build, load_config, override_config
 from imted.engine.dataset import without_masks
 from imted.engine.describe import describe, registered_categories
 from imted.engine.settings import Run
@@ -95,7 +94,7 @@ def load_run(
     run = Run.resolve(cfg)
     if cfg.model.get("roi_heads") is None:
         raise UserError(f"{config_file} describes no detector: its model has no roi_heads.")
-    model = instantiate(cfg.model).to(run.device).eval()
+    model = build(cfg.model, "model").to(run.device).eval()
     load_trained(model, weights, averaged=cfg.train.ema.enabled)
     if description is None:
         description = _assume(model, cfg, weights)
