@@ -1,3 +1,4 @@
+import json
 import math
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from detectron2.data.datasets import load_coco_json
 from PIL import Image
 
 from imted.coco_check.check import check_dataset, read_image_size, write_repaired
+from imted.data.pixels import read_pixels
 from imted.errors import UserError
 
 
@@ -52,7 +54,7 @@ FATAL = {
         lambda f: f.content.update(categories=[]), "no_categories", "train.json",
     ),
     "image id is text": (
-        lambda f: f.content["images"][0].update(id="1"), "image_invalid", "image 1 (1.png)",
+        lambda f: f.content["images"][0].update(id="1"), "id_text", "id '1' of 'images'",
     ),
     "image without a file name": (
         lambda f: f.content["images"][1].pop("file_name"), "image_invalid", "image 2 (None)",
@@ -167,9 +169,6 @@ REPAIRABLE = {
     ),
     "area absent": (
         lambda f: annotation(f, 11).pop("area"), "annotation_incomplete", "annotation 11", ALL,
-    ),
-    "iscrowd absent": (
-        lambda f: annotation(f, 11).pop("iscrowd"), "annotation_incomplete", "annotation 11", ALL,
     ),
     "area of text": (
         lambda f: annotation(f, 11).update(area="100"), "annotation_incomplete", "annotation 11",
@@ -315,7 +314,7 @@ def test_truncated_file_is_unreadable(folder, suffix):
     (item,) = findings(check(folder))["image_unreadable"]
     assert f"image 1 (cut.{suffix})" in item
     (folder.images / name).write_bytes(whole + b"\0\0")  # as some cameras pad their files
-    assert read_image_size(str(folder.images / name)) == (40, 30, False)
+    assert read_image_size(str(folder.images / name)) == (40, 30, 1)
 
 
 def test_exif_rotation_counts_as_detectron2_reads_it(folder):
@@ -362,3 +361,78 @@ def test_missing_json_and_missing_image_root(folder, tmp_path):
         check_dataset(str(tmp_path / "absent.json"), str(folder.images))
     with pytest.raises(UserError, match=r"nowhere .*train\.json"):
         check_dataset(folder.write(), str(tmp_path / "nowhere"))
+
+
+def test_lvis_has_no_iscrowd_and_that_is_no_mistake(folder):
+    for entry in folder.content["annotations"]:
+        del entry["iscrowd"]
+    report = check(folder, masks=True)
+    assert findings(report) == {}
+    written = json.loads(Path(write_repaired(report, str(folder.root / "run"))[0]).read_text())
+    assert {entry["iscrowd"] for entry in written["annotations"]} == {0}
+
+
+@pytest.mark.parametrize("mode", ["I;16", "F"])
+def test_pixels_of_more_than_a_byte_are_refused(folder, mode):
+    suffix = "tif" if mode == "F" else "png"
+    name = f"deep.{suffix}"
+    Image.fromarray(np.full((30, 40), 300, dtype=np.int32)).convert(mode).save(folder.images / name)
+    folder.content["images"][0]["file_name"] = name
+    (item,) = findings(check(folder))["image_depth"]
+    assert item.startswith(f"image 1 ({name}): Pillow's mode ")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "LA"])
+def test_pixels_of_a_byte_are_read_by_their_meaning(folder, mode):
+    name = "image.tif" if mode == "CMYK" else "image.png"
+    Image.new("RGB", (40, 30), (255, 255, 255)).convert(mode).save(folder.images / name)
+    folder.content["images"][0]["file_name"] = name
+    assert findings(check(folder)) == {}
+    assert read_pixels(str(folder.images / name), "BGR").min() == 255
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "tif", "gif", "webp", "ppm", "png", "jpg"])
+def test_half_a_file_is_no_image(folder, suffix):
+    path = folder.images / f"half.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    folder.content["images"][0]["file_name"] = path.name
+    (item,) = findings(check(folder))["image_unreadable"]
+    assert item.startswith(f"image 1 ({path.name})")
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4])
+def test_an_exif_tag_that_keeps_the_size_is_a_warning(folder, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (40, 30)).save(folder.images / "turned.jpg", exif=exif)
+    folder.content["images"][0]["file_name"] = "turned.jpg"
+    report = check(folder)
+    assert list(findings(report)) == ["image_turned"] and not report.fatal
+    (line,) = report.datasets[0].lines(fatal=False, warn=True)
+    assert "(1): image 1 (turned.jpg)" in line and not report.datasets[0].lines(fatal=False)
+
+
+def test_a_size_of_another_scale_is_fatal(folder):
+    folder.content["images"][0].update(width=80, height=60)
+    (item,) = findings(check(folder))["image_scaled"]
+    assert "80x60 in the json, 40x30 in the file" in item
+
+
+@pytest.mark.parametrize("key", ["name", "file_name"])
+def test_half_a_character_is_no_name(folder, key):
+    section = "categories" if key == "name" else "images"
+    folder.content[section][0][key] = "a\ud800"
+    assert set(findings(check(folder))) & {"category_invalid", "image_invalid"}
+
+
+def test_text_ids_are_one_finding(folder):
+    for section, keys in {
+        "images": ["id"],
+        "annotations": ["id", "image_id", "category_id"],
+        "categories": ["id"],
+    }.items():
+        for entry in folder.content[section]:
+            entry.update({key: str(entry[key]) for key in keys})
+    assert list(findings(check(folder))) == ["id_text"]

@@ -30,7 +30,8 @@ def sentence_of(error: BaseException) -> str | None:
         return text.rpartition("UserError: ")[2].strip()
     if isinstance(error, OSError):
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return f"{where}{error.strerror or error}."
+        # A loader's process hands on its whole trace here, too.
+        return f"{where}{error.strerror or text.strip().rpartition(chr(10))[2]}."
     if isinstance(error, torch.OutOfMemoryError):
         return (
             "The GPU's memory is full; lower dataloader.train.total_batch_size, or save memory as "

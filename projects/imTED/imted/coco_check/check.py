@@ -9,8 +9,10 @@ from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
 
 from imted.coco_check.geometry import are_finite, is_box, is_usable_rle, usable_polygons
+from imted.coco_check.plausibility import check_box_form, check_masks_of_boxes
 from imted.coco_check.report import CheckedDataset, Report, write_repaired
 from imted.data.coco_json import SECTIONS, read_coco
+from imted.data.pixels import BYTE_MODES
 from imted.errors import UserError
 
 __all__ = [
@@ -26,6 +28,12 @@ OVERHANG = 0.02
 EXIF_ORIENTATION = 0x0112
 EXIF_TURNED = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
+EXIF_SAME_SIZE = (2, 3, 4)
+"""EXIF orientations that mirror or turn by 180 degrees."""
+
+
+class DeepImage(Exception):
+    """An image file has more than 8 bits a channel."""
 
 
 def check_dataset(
@@ -48,9 +56,13 @@ def check_dataset(
     if not PathManager.isdir(image_root):
         raise UserError(f"image root {image_root} of {json_file} is not a folder.")
     data = CheckedDataset(split, json_file, image_root, content, masks)
+    if _has_text_ids(data):  # all that refers to them would be a finding, too
+        return Report([data])
     _check_categories(data)
     _check_images(data)
+    check_box_form(data)
     _check_annotations(data)
+    check_masks_of_boxes(data)
     if masks and data.has_masks:
         _drop_maskless(data)
     for section in SECTIONS:
@@ -83,28 +95,62 @@ def check_pair(train: Report, val: Report) -> Report:
     return report
 
 
-def read_image_size(path: str) -> tuple[int, int, bool]:
+def read_image_size(path: str) -> tuple[int, int, int]:
     """Read an image file's header and verify that the file is whole.
 
-    Pixels are decoded only where a JPEG does not end with its end marker.
+    Pixels are decoded only where nothing cheaper tells: a PNG has check sums, and a JPEG ends
+    with its end marker.
 
     Returns:
-        Width and height as Detectron2 reads the image (its EXIF rotation applied), and whether
-        that rotation exchanged the two.
+        Width and height as Detectron2 reads the image (its EXIF rotation applied), and the EXIF
+        orientation, 1 for an upright image.
+
+    Raises:
+        DeepImage: It has more than 8 bits a channel.
     """
     with PathManager.open(path, "rb") as file:
         image = Image.open(file)
         width, height = image.size
         # PNG's own getexif() would decode all pixels first.
-        turned = Image.Image.getexif(image).get(EXIF_ORIENTATION) in EXIF_TURNED
-        image_format = image.format
+        orientation = Image.Image.getexif(image).get(EXIF_ORIENTATION, 1)
+        image_format, mode = image.format, image.mode
         image.verify()
-        if image_format == "JPEG":  # verify() does not read JPEG data
+        ends = b""
+        if image_format == "JPEG":
             file.seek(-2, os.SEEK_END)
-            if file.read() != b"\xff\xd9":
-                file.seek(0)
-                Image.open(file).load()
-    return (height, width, True) if turned else (width, height, False)
+            ends = file.read()
+        if image_format != "PNG" and ends != b"\xff\xd9":  # verify() reads no pixels
+            file.seek(0)
+            Image.open(file).load()
+    if mode not in BYTE_MODES:
+        raise DeepImage(f": Pillow's mode {mode}")
+    turned = orientation in EXIF_TURNED
+    return (height, width, orientation) if turned else (width, height, orientation)
+
+
+def _has_text_ids(data: CheckedDataset) -> bool:
+    """Record ids that are text, in whatever section."""
+    for section, keys in _IDS.items():
+        for entry in data.content[section]:
+            for key in keys:
+                if isinstance(entry.get(key), str):
+                    data.add("id_text", f"{key} {entry[key]!r} of {section!r}")
+    return "id_text" in data.findings
+
+
+_IDS = {
+    "categories": ("id",),
+    "images": ("id",),
+    "annotations": ("id", "image_id", "category_id"),
+}
+
+
+def _is_name(value: Any) -> bool:
+    """Tell whether a value is text that a file can hold: no half of a character."""
+    try:
+        return isinstance(value, str) and bool(value.encode("utf-8"))
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_integer(value: Any) -> bool:
@@ -120,7 +166,7 @@ def _check_categories(data: CheckedDataset) -> None:
     for category in data.content["categories"]:
         key, name = category.get("id"), category.get("name")
         label = f"category {key!r} ({name!r})"
-        if not _is_integer(key) or not isinstance(name, str) or not name:
+        if not _is_integer(key) or not _is_name(name):
             data.add("category_invalid", label)
             continue
         if key in seen or name in seen:
@@ -134,7 +180,7 @@ def _check_images(data: CheckedDataset) -> None:
     images, ids, names = [], set(), set()
     for image in data.content["images"]:
         key, name = image.get("id"), image.get("file_name")
-        if not _is_integer(key) or not isinstance(name, str) or not name:
+        if not _is_integer(key) or not _is_name(name):
             data.add("image_invalid", _image_name(image))
             continue
         if key in ids:
@@ -151,12 +197,14 @@ def _check_images(data: CheckedDataset) -> None:
             _compare_size(data, image, found)
 
 
-def _inspect_file(path: str) -> tuple[int, int, bool] | tuple[str, str]:
+def _inspect_file(path: str) -> tuple[int, int, int] | tuple[str, str]:
     """Return what `read_image_size` says, or the kind of finding and its detail."""
     if not PathManager.isfile(path):
         return "image_missing", ""
     try:
         return read_image_size(path)
+    except DeepImage as error:
+        return "image_depth", str(error)
     except UnidentifiedImageError:
         return "image_unreadable", ": not an image"
     except Exception as error:  # PIL raises many kinds for damaged files
@@ -168,16 +216,31 @@ def _compare_size(data: CheckedDataset, image: dict, found: tuple) -> None:
         kind, detail = found
         data.add(kind, _image_name(image) + detail)
         return
-    width, height, turned = found
+    width, height, orientation = found
+    turned = orientation in EXIF_TURNED
     stated = (image.get("width"), image.get("height"))
     image["width"], image["height"] = width, height
     if None in stated:
         data.add("image_size_absent", _image_name(image))
     elif turned and stated == (height, width) and width != height:
         data.add("image_rotated", _image_name(image))
+    elif _is_scaled(stated, (width, height)):
+        sizes = f"{stated[0]}x{stated[1]} in the json, {width}x{height} in the file"
+        data.add("image_scaled", f"{_image_name(image)}: {sizes}")
     elif stated != (width, height) or not all(map(_is_integer, stated)):
         sizes = f"{stated[0]}x{stated[1]} in the json, {width}x{height} in the file"
         data.add("image_size_wrong", f"{_image_name(image)}: {sizes}")
+
+    if orientation in EXIF_SAME_SIZE or (turned and width == height):
+        data.add("image_turned", _image_name(image))
+
+
+def _is_scaled(stated: tuple, size: tuple[int, int]) -> bool:
+    """Tell whether two sizes are of one form, but not the same."""
+    if not all(map(_is_integer, stated)) or min(stated) < 1 or stated == size:
+        return False
+    x, y = (said / real for said, real in zip(stated, size, strict=True))
+    return abs(x - y) <= 0.02 * max(x, y) and abs(x - 1) > 0.02
 
 
 def _check_annotations(data: CheckedDataset) -> None:
@@ -264,6 +327,9 @@ def _fill_fields(data: CheckedDataset, entry: dict, name: str) -> None:
         entry["iscrowd"] = 1
     # COCO's evaluation reads both.
     has_area = are_finite([entry.get("area")]) and entry["area"] >= 0
+    if "iscrowd" not in entry:  # LVIS has none
+        entry["iscrowd"] = 0
+        data.completed = True
     knows_crowd = are_finite([entry.get("iscrowd")]) and entry["iscrowd"] in (0, 1)
     if not (has_area and knows_crowd):
         data.add("annotation_incomplete", name)

@@ -32,6 +32,7 @@ class Split:
         has_rle: Whether an instance's mask is run-length encoded (crowd regions aside).
         counts: "2000 images (80 without annotations), 4862 annotations".
         repairs: A sentence for each kind of problem that was repaired.
+        warnings: One for each kind that may be a fault.
     """
 
     json_file: str
@@ -41,6 +42,7 @@ class Split:
     has_rle: bool
     counts: str
     repairs: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class CocoDataset:
@@ -178,6 +180,7 @@ def summarize(report: Report, output_dir: str) -> dict[str, Split]:
             ),
             counts=_counts(data),
             repairs=tuple(data.lines(fatal=False)),
+            warnings=tuple(data.lines(fatal=False, warn=True)),
         )
     return splits
 

@@ -14,11 +14,15 @@ EXAMPLES = 5
 
 
 class Problem(NamedTuple):
-    """One kind of problem: whether it stops training, what it is, and how it is fixed."""
+    """One kind of problem: whether it stops training, what it is, and how it is fixed.
+
+    One with `warn` stays as it is; whether it is a fault, only the user can say.
+    """
 
     fatal: bool
     what: str
     fix: str
+    warn: bool = False
 
 
 PROBLEMS = {
@@ -48,6 +52,52 @@ PROBLEMS = {
     ),
     "image_unreadable": Problem(
         True, "unreadable image files", "replace them or take these images out of the json"
+    ),
+    "image_depth": Problem(
+        True,
+        "image files of more than 8 bits a channel, of which all would be read as white or black",
+        "convert them to 8 bits",
+    ),
+    "image_turned": Problem(
+        False,
+        "image files that their EXIF tag turns or mirrors without another size",
+        "Detectron2 shows the model the turned image: see that the annotations belong to that",
+        warn=True,
+    ),
+    "image_scaled": Problem(
+        True,
+        "image files of another scale than their width and height in the json, whose boxes then "
+        "are of that scale",
+        "resize the files, or correct width, height and annotations in the json",
+    ),
+    "id_text": Problem(True, "ids that are text", "write them as integers, without quotes"),
+    "boxes_normalised": Problem(
+        True,
+        "boxes within 0 to 1, as if they were parts of the image",
+        "multiply them by the image's width and height: COCO counts pixels",
+    ),
+    "boxes_xyxy": Problem(
+        True,
+        "boxes that leave the image as [x, y, width, height], where all are inside as "
+        "[x1, y1, x2, y2]",
+        "write width and height instead of the second corner",
+    ),
+    "boxes_many_outside": Problem(
+        False,
+        "boxes that reach outside the image are a fifth of all or more",
+        "they are clipped: see that the boxes are of these images and of their scale",
+        warn=True,
+    ),
+    "box_not_mask": Problem(
+        True,
+        "boxes that have nothing to do with their masks (IoU below 0.1), half of all or more",
+        "correct one of the two",
+    ),
+    "some_box_not_mask": Problem(
+        False,
+        "boxes that have nothing to do with their masks (IoU below 0.1)",
+        "see which of the two is right",
+        warn=True,
     ),
     "image_rotated": Problem(
         True,
@@ -124,6 +174,7 @@ class CheckedDataset:
         image_root: Folder of the image files.
         content: The json's content after repair.
         masks: Whether the model that asks learns masks.
+        completed: Whether something was filled in that needs no word.
         findings: For each kind (a key of `PROBLEMS`) the images or annotations concerned.
     """
 
@@ -133,6 +184,7 @@ class CheckedDataset:
     content: dict[str, Any]
     masks: bool
     findings: dict[str, list[str]] = field(default_factory=dict)
+    completed: bool = False
 
     def add(self, kind: str, item: str) -> None:
         """Record that `item`, an image or annotation named by id and file, has this problem."""
@@ -148,11 +200,13 @@ class CheckedDataset:
         """The categories by ascending id: Detectron2 numbers the classes in this order."""
         return sorted(self.content["categories"], key=lambda category: category["id"])
 
-    def lines(self, fatal: bool) -> list[str]:
-        """Return one sentence for each kind of finding that is fatal, or that was repaired."""
+    def lines(self, fatal: bool, warn: bool = False) -> list[str]:
+        """Return one sentence for each kind of finding that is fatal, repaired, or a warning."""
         lines = []
         for kind, problem in PROBLEMS.items():
-            if problem.fatal == fatal and (items := self.findings.get(kind)):
+            if (problem.fatal, problem.warn) == (fatal, warn) and (
+                items := self.findings.get(kind)
+            ):
                 named = ", ".join(items[:EXAMPLES])
                 more = f" and {len(items) - EXAMPLES} more" if len(items) > EXAMPLES else ""
                 lines.append(f"{problem.what} ({len(items)}): {named}{more}; {problem.fix}")
@@ -175,6 +229,7 @@ class CheckedDataset:
             f"{len(self.content['categories'])} classes",
             self._histogram(),
             *(f"  fatal: {line}." for line in self.lines(fatal=True)),
+            *(f"  warning: {line}." for line in self.lines(fatal=False, warn=True)),
             *(f"  repaired: {line}." for line in self.lines(fatal=False)),
         ]
         return "\n".join(lines if self.findings else [*lines, "  nothing to repair."])
@@ -227,7 +282,7 @@ def write_repaired(report: Report, output_dir: str) -> list[str]:
     paths = []
     for dataset in report.datasets:
         path = dataset.json_file
-        if dataset.findings:
+        if dataset.findings or dataset.completed:
             path = os.path.join(output_dir, "datasets", f"{dataset.split}.json")
             write_json(dataset.content, path)
         paths.append(path)

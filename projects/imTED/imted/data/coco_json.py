@@ -36,7 +36,7 @@ def read_coco(json_file: str, references: bool = False) -> dict[str, Any]:
     try:
         with PathManager.open(json_file) as file:
             content = json.load(file)
-    except ValueError as error:  # malformed JSON or not text
+    except (ValueError, RecursionError) as error:  # malformed JSON, not text, or absurdly deep
         raise UserError(f"{json_file} is not readable as JSON: {error}.") from error
     expected = "a COCO data set is an object with the lists " + ", ".join(map(repr, SECTIONS))
     if isinstance(content, list):

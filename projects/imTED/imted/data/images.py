@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils
 from PIL import Image
 from torchvision.transforms import v2
 
+from imted.data.pixels import read_pixels
 from imted.errors import UserError
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -37,7 +37,7 @@ def list_images(images: str, json_file: str = "") -> list[dict[str, str]]:
         try:
             entries = json.loads(Path(json_file).read_text())["images"]
             names = [entry["file_name"] for entry in entries]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{json_file} cannot be read as a COCO json with 'images' that have a 'file_name' "
                 f"({error!r}); correct dataloader.train.dataset.json_file."
@@ -80,6 +80,6 @@ class PretrainMapper:
 
     def __call__(self, dataset_dict: dict[str, str]) -> dict[str, torch.Tensor | str]:
         """Read one image and return it with "image": (3, S, S), uint8, RGB."""
-        image = detection_utils.read_image(dataset_dict["file_name"], format="RGB")
+        image = read_pixels(dataset_dict["file_name"], "RGB")
         image = np.asarray(self.transform(Image.fromarray(image)))
         return {**dataset_dict, "image": torch.from_numpy(image.transpose(2, 0, 1).copy())}

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from detectron2.data import DatasetFromList
 from detectron2.data.build import trivial_batch_collator, worker_init_reset_seed
+from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 from detectron2.utils import comm
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from imted.errors import UserError
@@ -166,10 +168,20 @@ class SeededDataset(Dataset):
         entropy = (self.seed, draw * self.world_size + self.rank)
         with _seeded(int(np.random.SeedSequence(entropy).generate_state(1)[0])):
             for offset in range(len(self.dataset)):
-                sample = self.mapper(self.dataset[(index + offset) % len(self.dataset)])
+                sample = self._map(self.dataset[(index + offset) % len(self.dataset)])
                 if sample is not None:
                     return sample
         raise UserError("dataloader.train.mapper rejects every image of the training set.")
+
+    def _map(self, entry: dict) -> dict | None:
+        try:
+            return self.mapper(entry)
+        except (OSError, SyntaxError, SizeMismatchError, Image.DecompressionBombError) as error:
+            # It was there and whole when the training began.
+            raise UserError(
+                f"{entry.get('file_name', 'An image')} can't be read any more ({error}); put it "
+                "back, and go on with --resume."
+            ) from None
 
 
 @contextmanager

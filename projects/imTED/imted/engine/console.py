@@ -132,6 +132,8 @@ def show_start(run: Run, found: Mapping[str, Split], resumed: bool) -> None:
     _row("machine", f"{device}{many}, {precision}")
     for split, facts in found.items():
         _row(split, f"{facts.json_file}: {facts.counts}")
+        for warning in facts.warnings:
+            logger.warning("%s: %s.", facts.json_file, warning)
         for repair in facts.repairs:
             _row("", f"repaired: {repair}")
     if found:

@@ -151,7 +151,7 @@ _OTHER_RANGES = {
     "lr_multiplier.warmup_length": _SHARE,
     "lr_multiplier.warmup_factor": _SHARE,
     "dataloader.train.num_workers": Range(0),
-    "dataloader.train.total_batch_size": Range(1),
+    "dataloader.train.total_batch_size": Range(1, 2**16),
     "dataloader.test.num_workers": Range(0),
     "dataloader.test.batch_size": Range(1),
     "model.pixel_mean": Range(),

@@ -16,6 +16,7 @@ from torch import nn
 
 from imted.checkpoint import Description
 from imted.data.images import list_images
+from imted.data.pixels import BYTE_MODES, DEEP, read_pixels
 from imted.errors import UserError
 
 from .detections import Detections
@@ -152,14 +153,16 @@ class Predictor:
                     f"{image.dtype}."
                 )
             return image if input_format == "BGR" else image[:, :, ::-1]
+        if not isinstance(image, Image.Image):
+            return read_pixels(os.fspath(image), input_format)
         try:
-            if isinstance(image, Image.Image):
-                oriented = ImageOps.exif_transpose(image)
-                return detection_utils.convert_PIL_to_numpy(oriented, input_format)
-            return detection_utils.read_image(os.fspath(image), format=input_format)
-        except Exception as error:  # whatever a decoder raises, the file is at fault
-            name = "The image" if isinstance(image, Image.Image) else os.fspath(image)
-            raise UserError(f"{name} can't be read as an image ({error}).") from None
+            oriented = ImageOps.exif_transpose(image)
+            pixels = detection_utils.convert_PIL_to_numpy(oriented, input_format)
+        except Exception as error:  # whatever a decoder raises, the image is at fault
+            raise UserError(f"The image can't be read as an image ({error}).") from None
+        if image.mode not in BYTE_MODES:
+            raise UserError(f"The image has {DEEP.format(mode=image.mode)}; convert it to 8 bits.")
+        return pixels
 
     def preprocess(self, image: Picture) -> dict[str, Any]:
         """Turn an image into Detectron2's model input.

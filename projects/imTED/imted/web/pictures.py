@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
+from imted.data.pixels import BYTE_MODES, DEEP
 from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder
 
@@ -41,6 +42,8 @@ def read_image(data: bytes) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         pixels = image.width * image.height
+        if image.mode not in BYTE_MODES:
+            raise ValueError(DEEP.format(mode=image.mode))
         if pixels <= MAX_PIXELS:
             return ImageOps.exif_transpose(image).convert("RGB")
     except Image.DecompressionBombError:
