@@ -1,4 +1,4 @@
-"""Try to break runs: `python tests/campaign kills settings`; a table, and status 1 if one breaks.
+"""Try to break runs: `python tests/campaign/__main__.py kills settings`; a table, and status 1 if one breaks.
 
 It takes minutes, so it is no part of `make test`.
 """
@@ -19,7 +19,7 @@ Rows = Iterator[tuple[str, str, str]]
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python tests/campaign", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="+", choices=PARTS)
     parser.add_argument("--number", type=int, default=50, help="of random cases (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of these (%(default)s)")

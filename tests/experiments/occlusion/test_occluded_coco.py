@@ -66,6 +66,11 @@ def test_items_are_read_with_numpys_numbers_too(read, protocol):
         assert (coco_mask.decode(read_item.segmentation) == MASK).all()
 
 
+def test_an_item_may_end_before_its_ratio(read):
+    (short,) = read([item()[:5]])
+    assert short.occlusion_ratio is None and short.annotation_id == item()[2]
+
+
 def test_numbers_of_numpy_2_are_read(tmp_path):
     content = pickle.dumps([item(id=np.int64(7))], 2)
     assert b"numpy.core" in content
@@ -98,7 +103,7 @@ def test_a_pickle_that_executes_is_refused_and_not_executed(read, tmp_path, plac
     ("content", "message"),
     [
         ({}, "dict"),
-        ([item()[:5]], "item 0 "),
+        ([item()[:4]], "item 0 "),
         ([item(), item(rle={"size": [6, 8]})], "item 1 .*counts"),
         ([item(rle=MASK.tolist())], "item 0 .*RLE"),
         ([item(ratio="much")], "item 0 .*much"),

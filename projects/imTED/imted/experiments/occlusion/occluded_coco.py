@@ -25,7 +25,8 @@ def read_published_list(path: str) -> list[OccludedObject]:
     """Read `occluded_coco.pkl` or `separated_coco.pkl`.
 
     Each is a list of items [file name, class, annotation id, box, mask as RLE, ratio]. The box is
-    left out: one list has it as XYWH, the other as XYXY, and the mask has it too.
+    left out: one list has it as XYWH, the other as XYXY, and the mask has it too. The metric reads
+    no ratio: where an item ends before it, it is unknown.
 
     Raises:
         UserError: The file is missing, would have to execute something, or is no such list.
@@ -46,6 +47,7 @@ def read_published_list(path: str) -> list[OccludedObject]:
 
 def _object(item: Any, name: str) -> OccludedObject:
     try:
+        item = (*item, UNKNOWN_RATIO) if len(item) == 5 else item
         file_name, category, annotation_id, _, rle, ratio = item
         counts = rle["counts"]
         counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
