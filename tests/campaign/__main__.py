@@ -1,4 +1,4 @@
-"""Try to break runs: `python tests/campaign/__main__.py kills settings`; a table, and status 1 if one breaks.
+"""Try to break runs: `python tests/campaign/__main__.py data`; a table, status 1 if one breaks.
 
 It takes minutes, so it is no part of `make test`.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cases
+import data
 import kills
 import settings
 
@@ -36,6 +37,10 @@ def main() -> int:
     return 1 if verdicts["BAD"] else 0
 
 
+def _data(args: argparse.Namespace, base: Path) -> Rows:
+    return cases.play(data.cases(), base, args.jobs)
+
+
 def _kills(args: argparse.Namespace, base: Path) -> Rows:
     return kills.campaign(args.number, args.seed, args.jobs, base)
 
@@ -45,6 +50,7 @@ def _settings(args: argparse.Namespace, base: Path) -> Rows:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], Rows]] = {
+    "data": _data,
     "kills": _kills,
     "settings": _settings,
 }

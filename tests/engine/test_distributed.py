@@ -1,12 +1,20 @@
 """Two processes on a CPU, as --num-gpus 2 and under torchrun, against one."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # With a learning rate of 1 the step of SGD is the gradient itself. Without dropout nothing is
 # random but the augmentation, which follows the image, whatever process it falls to.
@@ -120,3 +128,64 @@ def test_error_in_started_processes_ends_with_one_line(shell, toy_config, tmp_pa
     assert process.stderr.count("error: ") == 1
     assert "total_batch_size is 3; it must be a positive multiple" in process.stderr
     assert "Traceback" not in process.stdout + process.stderr
+
+
+@pytest.fixture
+def two_processes(tmp_path):
+    """Start a long run of two processes, and wait for its first checkpoint."""
+    paths = [str(ROOT / "tests/engine"), str(ROOT / "projects/imTED")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "train_net.py", "--config-file", "tests/engine/toy_config.py"),
+            *("--num-gpus", "2", "train.max_iter=1000000", "train.log_period=100"),
+            f"train.output_dir={tmp_path}/run",
+        ],
+        cwd=ROOT,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 60
+    while not (tmp_path / "run/last_checkpoint").is_file():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()[1]
+        time.sleep(0.1)
+    yield process
+    process.kill()
+
+
+def ranks(process):
+    """Return the ids of the processes that train."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(c) for c in children if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_signal_to_one_process_ends_all_after_the_same_iteration(two_processes, tmp_path):
+    os.kill(ranks(two_processes)[1], signal.SIGUSR1)
+    error = two_processes.communicate(timeout=60)[1].strip()
+    assert two_processes.returncode == 128 + signal.SIGUSR1
+    assert re.fullmatch(r"Stopped by \w+ after iteration \d+ of 1000000, which is saved .*", error)
+    number = int(re.search(r"iteration (\d+)", error)[1])
+    name = (tmp_path / "run/last_checkpoint").read_text()
+    saved = torch.load(tmp_path / "run" / name, weights_only=True)
+    assert saved["iteration"] == saved["trainer"]["iteration"] == number - 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_killed_process_ends_the_others_in_one_sentence(two_processes, tmp_path):
+    os.kill(ranks(two_processes)[1], signal.SIGKILL)
+    error = two_processes.communicate(timeout=60)[1].strip()
+    assert two_processes.returncode == 1
+    assert error.startswith("error: Process 1 of this machine was ended by SIGKILL")
+    last = (tmp_path / "run/last_checkpoint").read_text()
+    assert f"the last good checkpoint is {last} (--resume)" in error
+    torch.load(tmp_path / "run" / last, weights_only=True)
+
+
+def test_a_machine_that_is_none_of_them(train_net, capfd):
+    words = ("--num-machines", "2", "--machine-rank", "5", "--dist-url", "tcp://127.0.0.1:1")
+    assert train_net(*words) == 1
+    assert (
+        "--machine-rank is 5; of 2 machines (--num-machines) it must be" in capfd.readouterr().err
+    )
