@@ -1,3 +1,5 @@
+import io
+
 import pytest
 
 from imted.errors import UserError, exit_status
@@ -18,6 +20,14 @@ def fail(error):
 def test_an_error_is_one_line_and_status_1(error, line, capsys):
     assert exit_status(fail)(error) == 1
     assert capsys.readouterr() == ("", f"error: {line}\n")
+
+
+def test_what_a_terminal_cannot_show_is_written_otherwise(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert exit_status(fail)(UserError("a\ud800 é.")) == 1
+    terminal.seek(0)
+    assert terminal.read() == "error: a\\ud800 \\xe9.\n"
 
 
 def test_a_bug_keeps_its_trace():

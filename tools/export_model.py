@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 
 import torch
 from detectron2.evaluation import inference_on_dataset
@@ -91,8 +92,10 @@ def compare(results: dict, source: str) -> list[str]:
     path = os.path.join(source, "results.json")
     known = {}
     if os.path.isfile(path):
-        with open(path, encoding="utf-8") as file:
-            known = json.load(file)
+        try:
+            known = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            raise UserError(f"{path} isn't a run's results.json; remove it.") from None
     lines = []
     for task, metrics in results.items():
         line = f"{task}: AP {metrics['AP']:.2f}"

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from imted.checkpoint import read_description, read_state_dict, save_state_dict
+from imted.checkpoint import read_description, read_state_dict, require_finite, save_state_dict
 from imted.errors import UserError, exit_status
 
 
@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     if not args.output.endswith((".safetensors", ".pth")):
         raise UserError(f"{args.output} (output) must end in .safetensors or .pth.")
     weights = read_state_dict(args.checkpoint, field="checkpoint")
+    require_finite(weights, args.checkpoint)
     description = read_description(args.checkpoint, field="checkpoint")
     save_state_dict(_halve(weights, args.checkpoint), args.output, description)
 

@@ -103,7 +103,7 @@ def read_history(path: str) -> list[dict[str, float]]:
     with open(path) as file:
         try:
             return [json.loads(line) for line in file]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path} is not readable as lines of JSON: {error}.") from error
 
 
@@ -112,7 +112,7 @@ def summarize(path: str) -> list[str]:
     with open(path) as file:
         try:
             results = json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path} is not readable as JSON: {error}.") from error
     lines = []
     for task, name in (("bbox", "box"), ("segm", "mask")):

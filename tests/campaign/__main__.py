@@ -9,11 +9,15 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import cases
 import data
 import kills
 import settings
+import tools
+
+import weights
 
 Rows = Iterator[tuple[str, str, str]]
 
@@ -37,8 +41,8 @@ def main() -> int:
     return 1 if verdicts["BAD"] else 0
 
 
-def _data(args: argparse.Namespace, base: Path) -> Rows:
-    return cases.play(data.cases(), base, args.jobs)
+def _all(part: ModuleType) -> Callable[[argparse.Namespace, Path], Rows]:
+    return lambda args, base: cases.play(part.cases(), base, args.jobs)
 
 
 def _kills(args: argparse.Namespace, base: Path) -> Rows:
@@ -50,9 +54,11 @@ def _settings(args: argparse.Namespace, base: Path) -> Rows:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], Rows]] = {
-    "data": _data,
+    "data": _all(data),
     "kills": _kills,
     "settings": _settings,
+    "tools": _all(tools),
+    "weights": _all(weights),
 }
 
 if __name__ == "__main__":

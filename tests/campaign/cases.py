@@ -1,8 +1,9 @@
-"""Run train_net.py's command line on many cases, each in a process that forks from this one."""
+"""Run command lines on many cases, each in a process that forks from this one."""
 
 import json
 import os
 import re
+import runpy
 import signal
 import sys
 import time
@@ -38,6 +39,7 @@ class Case:
         build: Changes the folder of the data first.
         mentions: What the sentence must have, so that the case is refused for what it is.
         verdict: REFUSED by one sentence, WARNED of on the console, FINE, or ANY of them.
+        script: Whose command line it is; one that isn't train_net.py gets `words` alone.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Case:
     build: Callable[[Path], None] = lambda folder: None
     verdict: str = ANY
     mentions: str = ""
+    script: str = "train_net.py"
 
 
 def make_data(folder: Path) -> None:
@@ -103,13 +106,12 @@ def _play(number: int, case: Case, base: Path) -> tuple[str, str, str]:
     folder = base / f"case{number:04d}"
     make_data(folder)
     case.build(folder)
-    paths = [
-        f"dataset.{split}_{what}={folder}/{name}"
-        for split in ("train", "val")
-        for what, name in (("json", f"{split}.json"), ("images", "images"))
-    ]
-    words = ["--config-file", CONFIG, *paths, *SMALL, f"train.output_dir={folder}/run", *case.words]
-    status, out, err = _run([word.replace("{folder}", str(folder)) for word in words], folder)
+    words = case.words
+    if case.script == "train_net.py":
+        options = [word for word in words if word.startswith("--")]
+        keys = [word for word in words if word not in options]
+        words = (*options, *training_words("{folder}"), *keys)
+    status, out, err = run(case.script, words, folder)
     seen = _describe(status, out, err).replace("|", "/").replace(str(folder), "")
     good = seen.partition(":")[0] in (
         (case.verdict,) if case.verdict != ANY else (REFUSED, WARNED, FINE)
@@ -118,8 +120,28 @@ def _play(number: int, case: Case, base: Path) -> tuple[str, str, str]:
     return case.name, seen, "good" if good else "BAD"
 
 
-def _run(words: list[str], folder: Path) -> tuple[int | None, str, str]:
-    """Run the command line in a process that forks from this one, None for one that hangs."""
+def training_words(folder: str) -> tuple[str, ...]:
+    """Return the words that train for one iteration on a folder's data."""
+    paths = [
+        f"dataset.{split}_{what}={folder}/{name}"
+        for split in ("train", "val")
+        for what, name in (("json", f"{split}.json"), ("images", "images"))
+    ]
+    return ("--config-file", CONFIG, *paths, *SMALL, f"train.output_dir={folder}/run")
+
+
+def run(script: str, words: Iterable[str], folder: Path) -> tuple[int | None, str, str]:
+    """Run a command line in a process that forks from this one.
+
+    Args:
+        script: Its path in the repository.
+        words: In which `{folder}` stands for the folder.
+        folder: Gets the files `out` and `err`.
+
+    Returns:
+        Its status, None if it hangs, and what it wrote.
+    """
+    argv = [script, *(word.replace("{folder}", str(folder)) for word in words)]
     files = [open(folder / name, "w+") for name in ("out", "err")]  # noqa: SIM115
     pid = os.fork()
     if not pid:
@@ -131,10 +153,11 @@ def _run(words: list[str], folder: Path) -> tuple[int | None, str, str]:
                 os.dup2(file.fileno(), number)
             import torch
 
-            from imted.engine.launcher import main
-
             torch.set_num_threads(1)
-            status = main(words)
+            sys.argv = argv
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
         except BaseException:
             import traceback
 
@@ -166,7 +189,7 @@ def _describe(status: int | None, out: str, err: str) -> str:
     if "Traceback" in err or "Traceback" in out:
         return f"trace: {err.strip().splitlines()[-1][:160]}" if err.strip() else "trace"
     if status:
-        errors = re.findall(r"^error: (.+)$", err, re.MULTILINE)
+        errors = re.findall(r"^(?:\S+: )?error: (.+)$", err, re.MULTILINE)
         if len(errors) == 1:
             return f"{REFUSED}: {errors[0][:200]}"
         return f"status {status}: {err.strip()[-160:]}"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from imted.checkpoint import read_state_dict
+from imted.checkpoint import load_checkpoint, read_state_dict
 from imted.engine.checkpointers import RunCheckpointer
 from imted.errors import UserError
 
@@ -124,3 +124,17 @@ def test_a_server_that_never_answers_is_left(cache, monkeypatch):
         with pytest.raises(UserError, match=r"cannot be fetched: .*timed out"):
             read_state_dict(url)
     assert socket.getdefaulttimeout() is None
+
+
+def test_integers_for_weights_are_refused(tmp_path):
+    model = torch.nn.Linear(3, 2)
+    rounded = {key: value.long() for key, value in model.state_dict().items()}
+    torch.save({"model": rounded}, tmp_path / "rounded.pth")
+    with pytest.raises(UserError, match=r"rounded.pth .* has 'weight' in torch.int64"):
+        load_checkpoint(model, str(tmp_path / "rounded.pth"))
+
+
+def test_names_that_are_no_text_are_no_weights(tmp_path):
+    torch.save({"model": {1: torch.ones(2)}}, tmp_path / "numbers.pth")
+    with pytest.raises(UserError, match=r"numbers.pth .* holds no weights"):
+        read_state_dict(str(tmp_path / "numbers.pth"))

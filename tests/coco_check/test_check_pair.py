@@ -35,6 +35,13 @@ def test_categories_of_train_and_val_must_agree(folder):
     assert len(report.fatal) == 1 and "val.json" in report.fatal[0]
 
 
+def test_ids_as_text_are_all_that_is_said(folder):
+    train = check(folder)
+    folder.content["categories"][0]["id"] = "1"
+    report = check_pair(train, check(folder, "val"))
+    assert [list(data.findings) for data in report.datasets] == [[], ["id_text"]]
+
+
 def test_masks_in_train_alone_are_fatal_for_mask_models(folder):
     trains = {masks: check(folder, masks=masks) for masks in (True, False)}
     for entry in folder.content["annotations"]:

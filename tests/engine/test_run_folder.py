@@ -59,8 +59,11 @@ def test_a_start_that_failed_is_no_run(tmp_path):
     assert not (tmp_path / "model.pth.partial").exists()
 
 
-def test_resuming_needs_to_be_told_from_where(old_run):
+@pytest.mark.parametrize("content", [None, b"", b"\xff"])
+def test_resuming_needs_to_be_told_from_where(old_run, content):
     (old_run / "last_checkpoint").unlink()
+    if content is not None:
+        (old_run / "last_checkpoint").write_bytes(content)
     with pytest.raises(UserError, match=r"has model_0000009.pth but no last_checkpoint"):
         prepare(str(old_run), resume=True, overwrite=False)
 

@@ -49,3 +49,9 @@ def test_errors_end_with_one_line(half_precision, tmp_path, capsys, value, sourc
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
     assert not (tmp_path / target).exists()
+
+
+def test_weights_that_a_training_has_ruined_are_refused(half_precision, tmp_path, capsys):
+    torch.save({"model": {"w": torch.tensor([1.0, float("nan")])}}, tmp_path / "full.pth")
+    assert half_precision(tmp_path / "full.pth", tmp_path / "half.pth") == 1
+    assert "aren't finite" in capsys.readouterr().err and not (tmp_path / "half.pth").exists()

@@ -1,6 +1,7 @@
 """A user's errors: the exception that stands for one, and how a command line ends with it."""
 
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -55,6 +56,13 @@ _OF_PEERS = ("Connection closed by peer", "Connection reset by peer", "Broken pi
 """What gloo says on the other processes."""
 
 
+def print_any_text() -> None:
+    """Let no name of a file or class end the program because the terminal cannot show it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def exit_status(main: Callable[P, int | None]) -> Callable[P, int]:
     """Make a command line's `main` return its exit status, 0 unless it says otherwise.
 
@@ -63,6 +71,7 @@ def exit_status(main: Callable[P, int | None]) -> Callable[P, int]:
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        print_any_text()
         try:
             return main(*args, **kwargs) or 0
         except Exception as error:

@@ -64,7 +64,11 @@ def read_state_dict(
     for wrapper in ("ema",) if averaged else ("model", "state_dict"):
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    weights = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    weights = {
+        key: value
+        for key, value in content.items()
+        if isinstance(key, str) and isinstance(value, torch.Tensor)
+    }
     if not weights:
         raise UserError(f"{path} ({field}) holds no weights; give a checkpoint.")
     return _without_wrappers(weights)

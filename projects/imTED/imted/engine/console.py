@@ -26,7 +26,7 @@ from imted.checkpoint import LoadReport
 from imted.coco_check.dataset import Split
 from imted.engine.settings import Run
 from imted.engine.trainer import Trainer
-from imted.errors import sentence_of
+from imted.errors import print_any_text, sentence_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class _LogFile(logging.FileHandler):
     """Append to log.txt, without the colours that a library may put into a message."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, encoding="utf-8")
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
         self.setFormatter(
             logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", "%m/%d %X")
         )
@@ -92,6 +92,7 @@ class _ConsoleHandler(logging.StreamHandler):
 
 def start_logging(output_dir: str) -> None:
     """Write log.txt (log.txt.rankN of other processes) and show what concerns the user."""
+    print_any_text()  # a process that was spawned has not said so
     rank = comm.get_rank()
     handlers: list[logging.Handler] = [
         _LogFile(os.path.join(output_dir, f"log.txt.rank{rank}" if rank else "log.txt"))

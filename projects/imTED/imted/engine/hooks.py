@@ -169,7 +169,7 @@ class BestCheckpointer(D2BestCheckpointer):
             with open(self._record, encoding="utf-8") as file:
                 record = json.load(file)
             return {key: record[key] for key in ("metric", "value", "iteration")}
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UserError(
                 f"{self._record} isn't readable ({error}); remove it to start looking for the "
                 "best weights anew."

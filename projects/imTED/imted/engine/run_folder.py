@@ -76,9 +76,9 @@ def prepare(folder: str, resume: bool, overwrite: bool) -> None:
         partial.unlink()
     checkpoints = sorted(path.name for path in _matches(folder, CHECKPOINTS))
     if resume:
-        if checkpoints and LAST not in checkpoints:
+        if checkpoints and not read_last(folder):
             raise UserError(
-                f"{folder} (train.output_dir) has {checkpoints[-1]} but no {LAST}, which names the "
+                f"{folder} (train.output_dir) has {checkpoints[-1]} but no {LAST} that names the "
                 "checkpoint to resume from; write the file's name into it, or remove the old "
                 "checkpoints."
             )

@@ -111,8 +111,8 @@ def take_values(
         The values by name, and what :func:`adapt` did to those that it changed.
 
     Raises:
-        UserError: If a key is missing, a tensor has another size, or the checkpoint has more
-            blocks than the model.
+        UserError: If a key is missing, a tensor has another size or holds integers, or the
+            checkpoint has more blocks than the model.
     """
     stacks = {match.group(1) for key in sources.values() if (match := STACK.match(key))}
     taken = set(sources.values())
@@ -125,6 +125,11 @@ def take_values(
             raise UserError(
                 f"{source} is missing {key!r}, which the config's model needs; choose the config "
                 "that the file was made with."
+            )
+        if state[name].is_floating_point() and not weights[key].is_floating_point():
+            raise UserError(
+                f"{source} has {key!r} in {weights[key].dtype}, so rounded or quantised; give the "
+                "weights in a floating point type."
             )
         values[name], change = adapt(key, weights[key], state[name])
         if change:

@@ -179,7 +179,7 @@ def load_predictions(path: str) -> dict[int, list[dict[str, Any]]]:
     try:
         with PathManager.open(path) as file:
             results = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable as JSON: {error}.") from error
     needed = {"image_id", "category_id", "bbox", "score"}
     if not isinstance(results, list) or not all(

@@ -185,7 +185,7 @@ def read_list(path: str) -> list[OccludedObject]:
     try:
         with PathManager.open(path) as file:
             return [OccludedObject(**item) for item in json.load(file)["objects"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is no list of occluded objects ({error!r}); {fix}.") from error
 
 
