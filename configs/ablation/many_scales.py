@@ -41,5 +41,5 @@ optimizer.lr = 7e-4
 optimizer.fused = True
 
 train.output_dir = "output/many_scales"
-train.max_iter = 4000
-train.eval_period = 0
+train.max_iter = 2500
+train.eval_period = 500

@@ -4,8 +4,6 @@ import json
 import logging
 import os
 import random
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +22,7 @@ from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 
 from imted.atomic import write_json
 from imted.engine.stopping import STOP, Stopped, name_of
+from imted.engine.trainer import peak_memory
 from imted.errors import UserError
 
 STOPPED = "model_stopped"
@@ -204,9 +203,3 @@ class _ThroughputLogger(logging.LoggerAdapter):
         if speed is not None:  # no iteration is complete when the first one fails
             msg += f"  images/s: {speed.median(20):.4g}"
         return msg, kwargs
-
-
-def peak_memory() -> int:
-    """Return the process's peak resident memory in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -60,6 +60,18 @@ def locked(folder: str) -> Iterator[None]:
         yield
 
 
+def in_use(folder: str) -> bool:
+    """Tell whether another process runs in a folder, as :func:`locked` would refuse."""
+    try:
+        with open(os.path.join(folder, LOCK), "r+", encoding="utf-8") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN)
+    return False
+
+
 def prepare(folder: str, resume: bool, overwrite: bool) -> None:
     """Guard a run that is in a folder, and clear what a killed process has left half written.
 

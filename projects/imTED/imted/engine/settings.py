@@ -308,18 +308,25 @@ def _device(name: str) -> torch.device:
 
 
 def make_output_dir(cfg: DictConfig) -> None:
-    """Make `train.output_dir`.
+    """Make `train.output_dir`, see :func:`make_folder`."""
+    make_folder(cfg.train.output_dir, "train.output_dir")
+
+
+def make_folder(path: str, field: str) -> None:
+    """Make a folder to write into.
+
+    Args:
+        path: Its path.
+        field: What names it, for the error.
 
     Raises:
         UserError: It can't be made, or nothing can be written into it.
     """
-    path = cfg.train.output_dir
     try:
         os.makedirs(path, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
         raise UserError(
-            f"{path!r} (train.output_dir) can't be written to ({error.strerror}); name a folder "
-            "that can."
+            f"{path!r} ({field}) can't be written to ({error.strerror}); name a folder that can."
         ) from None

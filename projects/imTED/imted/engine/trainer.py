@@ -1,5 +1,7 @@
 """The training step: mixed precision, gradient accumulation and clipping on SimpleTrainer."""
 
+import resource
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -114,9 +116,9 @@ class Trainer(SimpleTrainer):
             self._count_bad_step()
         self.grad_scaler.update()
         seconds = time.perf_counter() - start
-        get_event_storage().put_scalar(
-            "images_per_second", images * comm.get_world_size() / seconds
-        )
+        storage = get_event_storage()
+        storage.put_scalar("images_per_second", images * comm.get_world_size() / seconds)
+        storage.put_scalar("max_mem", peak_memory() >> 20, smoothing_hint=False)
 
     def _agree(self, finite: bool) -> bool:
         """Tell the processes of each other's step; return whether it is good on all of them."""
@@ -188,3 +190,11 @@ class Trainer(SimpleTrainer):
         if self.grad_scaler.is_enabled() and state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
         self.bad_steps, self._bad_in_a_row = state_dict.get("bad_steps", (0, 0))
+
+
+def peak_memory() -> int:
+    """Return the most memory in use so far, in bytes: of the GPU, or of the process on a CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,186 @@
+"""What a sweep runs: points, each some overrides of a config, from a grid, draws and a file."""
+
+import glob
+import hashlib
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from detectron2.config import LazyConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Transformer
+from hydra.errors import HydraException
+
+from imted.errors import UserError
+
+SEED = "train.seed"
+MAX_NAME = 120
+"""Characters of a folder's name; longer ones end in a hash."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep.
+
+    Attributes:
+        name: Of its folder.
+        group: The name that it shares with the same run of other seeds.
+        overrides: `key=value`, as train_net.py takes them.
+    """
+
+    name: str
+    group: str
+    overrides: tuple[str, ...]
+
+
+def expand(
+    words: Sequence[str],
+    named: Mapping[str, Sequence[str]] | None = None,
+    samples: int = 0,
+    seed: int = 0,
+) -> list[Point]:
+    """Return every combination of the values that overrides list, for every named point.
+
+    Args:
+        words: `key=value` in the sweep grammar of Hydra's overrides: `a,b`, `choice(a,b)`,
+            `range(1,6)`, `glob(folder/*.pth)` over files, `interval(1e-5,1e-3)`, and
+            `tag(log,interval(1e-5,1e-3))`. A value that is no sweep is every point's.
+        named: Name -> overrides that make a point; these hold no sweeps.
+        samples: How many values to draw for the intervals, together: random search.
+        seed: Of the draws.
+
+    Raises:
+        UserError: A word can't be read, an interval comes without `samples` or the reverse, or
+            two points have one name.
+    """
+    fixed: list[str] = []
+    axes: list[tuple[str, list[str]]] = []
+    intervals: list[tuple[str, Override]] = []
+    for word in words:
+        override = _read(word)
+        if override is None or not override.is_sweep_override():
+            fixed.append(word)
+            continue
+        key = override.get_key_element()
+        if isinstance(override.value(), IntervalSweep):
+            intervals.append((key, override))
+        else:
+            axes.append((key, _values(override, word)))
+    if bool(intervals) != bool(samples):
+        raise UserError(
+            "An interval (key=interval(low,high)) and --samples N, how many values to draw from "
+            "it, need each other."
+        )
+    drawn: list[list[tuple[str, str]]] = _draw(intervals, samples, seed) or [[]]
+    grid = list(itertools.product(*([(key, value) for value in values] for key, values in axes)))
+    keys = [key for key, _ in [*axes, *intervals]]
+    points = [
+        _point(name, [*fixed, *own], [*choice, *draw], keys)
+        for name, own in (named or {"": []}).items()
+        for choice, draw in itertools.product(grid, drawn)
+    ]
+    names = [point.name for point in points]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UserError(f"Two points of the sweep would share the folder {twice[0]!r}.")
+    return points
+
+
+def read_points(path: str) -> dict[str, list[str]]:
+    """Read a file of named points: a LazyConfig (.py) with `points = dict(name=[overrides])`.
+
+    Raises:
+        UserError: The file is missing, or not of this form.
+    """
+    try:
+        points = LazyConfig.load(path)["points"]
+        named = {str(name): list(overrides) for name, overrides in points.items()}
+    except FileNotFoundError:
+        raise UserError(f"{path} (--points) doesn't exist; correct the path.") from None
+    except Exception as error:  # a config is Python: anything may go wrong in it
+        raise UserError(
+            f"{path} (--points) doesn't define points = dict(name=['key=value', ...]) "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    for name, overrides in named.items():
+        for override in overrides:
+            if not isinstance(override, str):
+                raise UserError(f"{path}: point {name!r} has {override!r}; write 'key=value'.")
+    if not named:
+        raise UserError(f"{path} (--points) names no point.")
+    return named
+
+
+def _read(word: str) -> Override | None:
+    """Read an override; None for what Hydra can't, which may be text: the config decides."""
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        if re.search(r"=\s*(choice|range|interval|glob|tag|sort|shuffle)\(", word):
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{word} can't be read as a sweep ({reason}).") from None
+        return None
+
+
+def _values(override: Override, word: str) -> list[str]:
+    """Return the values of a list, a range or a pattern of files, as they are written."""
+    value = override.value()
+    if isinstance(value, Glob):
+        paths = sorted({p for pattern in value.include for p in glob.glob(pattern)})
+        found = [f"'{path}'" for path in value.filter(paths)]
+    else:
+        found = [str(v) for v in override.sweep_iterator(transformer=Transformer.encode)]
+    if not found:
+        raise UserError(f"{word} has no value; correct it.")
+    return found
+
+
+def _draw(
+    intervals: Sequence[tuple[str, Override]], samples: int, seed: int
+) -> list[list[tuple[str, str]]]:
+    """Draw values for all intervals; uniformly, or log-uniformly those tagged `log`."""
+    generator = np.random.default_rng(seed)
+    draws = []
+    for _ in range(samples):
+        draw = []
+        for key, override in intervals:
+            sweep = override.value()
+            assert isinstance(sweep, IntervalSweep)
+            low, high = float(sweep.start or 0), float(sweep.end or 0)
+            log = "log" in sweep.tags
+            if not low < high or (log and low <= 0):
+                raise UserError(f"{override.input_line}: the interval must ascend from above 0.")
+            bounds = (math.log(low), math.log(high)) if log else (low, high)
+            drawn = generator.uniform(*bounds)
+            draw.append((key, f"{math.exp(drawn) if log else drawn:.4g}"))
+        draws.append(draw)
+    return draws
+
+
+def _point(
+    name: str, fixed: Sequence[str], chosen: Sequence[tuple[str, str]], keys: Sequence[str]
+) -> Point:
+    leaves = [key.rpartition(".")[2] for key in keys]
+    labels = {}
+    for key, value in chosen:
+        leaf = key.rpartition(".")[2]
+        labels[key] = f"{leaf if leaves.count(leaf) == 1 else key}-{value}"
+    without_seed = [label for key, label in labels.items() if key != SEED]
+    overrides = (*fixed, *(f"{key}={value}" for key, value in chosen))
+    return Point(
+        _as_name([name, *labels.values()]),
+        _as_name([name, *without_seed]),
+        overrides,
+    )
+
+
+def _as_name(parts: Sequence[str]) -> str:
+    """Make a folder's name that needs no quotes in a shell."""
+    words = [re.sub(r"[^\w.+-]+", "_", part).strip("_") for part in parts]
+    name = "_".join(word for word in words if word) or "run"
+    if len(name) <= MAX_NAME:
+        return name
+    return f"{name[: MAX_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

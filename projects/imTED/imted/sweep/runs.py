@@ -1,0 +1,233 @@
+"""The runs of a sweep: their folders, what is in them, and how far they are."""
+
+import copy
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from imted.atomic import write_json
+from imted.engine.config import build, load_config
+from imted.engine.hooks import EVALUATED
+from imted.engine.run_folder import in_use, read_last, read_metrics
+from imted.engine.settings import Run, check_settings
+from imted.engine.yaml_config import read_yaml
+from imted.errors import UserError
+from imted.sweep.points import Point
+
+RESULTS = "results.json"
+RECORD = "point.json"
+"""In the folder of a run: the point that it is, and the config that was composed for it."""
+_NOT_ITS_OWN = ("train.output_dir", "train.overwrite", "train.device")
+"""Keys that say where a run happens, not what it is."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A point with its config.
+
+    Attributes:
+        point: The point.
+        folder: Of the run.
+        words: Of train_net.py's command line.
+        config: The composed config, flat, without what says where the run happens.
+        max_iter: Iterations.
+        evaluates: Whether it ends with an evaluation.
+    """
+
+    point: Point
+    folder: str
+    words: tuple[str, ...]
+    config: dict[str, Any] = field(repr=False)
+    max_iter: int
+    evaluates: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder holds the whole run."""
+        if read_last(self.folder) != "model_final.pth":
+            return False
+        if not self.evaluates:
+            return True
+        return self.max_iter in evaluated_iterations(self.folder)
+
+    @property
+    def running(self) -> bool:
+        """Whether a process is at it, whoever has started it."""
+        return in_use(self.folder)
+
+    @property
+    def done_iterations(self) -> int:
+        """Iterations that its metrics.json knows of."""
+        records = read_metrics(self.folder)
+        return min(1 + max((r.get("iteration", 0) for r in records), default=-1), self.max_iter)
+
+
+def plan(
+    config_file: str, points: Sequence[Point], output: str, num_gpus: int = 1, here: bool = True
+) -> list[PlannedRun]:
+    """Compose and check every point's config, and find the folder that holds its run.
+
+    A run is known by its config: one whose folder was renamed is found, and a folder that holds
+    another config's run is refused.
+
+    Args:
+        config_file: See :func:`imted.engine.config.load_config`.
+        points: The points.
+        output: The folder of the sweep.
+        num_gpus: Of a run.
+        here: Whether the runs are to happen on this machine, whose devices are then checked.
+
+    Raises:
+        UserError: A config is wrong, two points are the same run, or a folder is taken.
+    """
+    known = dict(_records(output))
+    runs: dict[str, PlannedRun] = {}
+    for point in points:
+        try:
+            run = _plan(config_file, point, output, num_gpus, here, known)
+        except UserError as error:
+            raise UserError(f"Point {point.name}: {error}") from error
+        key = json.dumps(run.config, sort_keys=True)
+        if key in runs:
+            raise UserError(
+                f"Points {runs[key].point.name} and {point.name} are the same run; leave one out."
+            )
+        runs[key] = run
+    return list(runs.values())
+
+
+def evaluated_iterations(folder: str) -> list[int]:
+    """Return the iterations after which a run was evaluated; the last one's are its results."""
+    if not Path(folder, RESULTS).is_file():
+        return []
+    return [r["iteration"] for r in read_metrics(folder) if EVALUATED in r and "iteration" in r]
+
+
+def write_record(run: PlannedRun, number: int) -> None:
+    """Say in the folder of a run which point it is.
+
+    Args:
+        run: The run.
+        number: Its place in the sweep.
+    """
+    point = run.point
+    content = {
+        "number": number,
+        "name": point.name,
+        "group": point.group,
+        "overrides": list(point.overrides),
+        "config": run.config,
+    }
+    write_json(content, os.path.join(run.folder, RECORD), indent=1)
+
+
+def read_record(folder: str | Path) -> dict[str, Any] | None:
+    """Read what :func:`write_record` has written; None where there is nothing."""
+    path = Path(folder, RECORD)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return record if {"number", "name", "group", "config"} <= record.keys() else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} can't be read ({error}); remove it with its run.") from None
+
+
+def flat_config(folder: str | Path) -> dict[str, Any]:
+    """Return the config.yaml of a run as :func:`plan` composes configs; {} where there is none."""
+    path = Path(folder, "config.yaml")
+    return _identity(read_yaml(str(path))) if path.is_file() else {}
+
+
+def _identity(cfg: DictConfig) -> dict[str, Any]:
+    """Return what a run is: the values of its config, but for those that say where it happens."""
+    groups: Any = OmegaConf.to_container(cfg, resolve=False)
+    # Through json, so that it equals what is read from a record.
+    return json.loads(json.dumps(dict(_leaves(groups)), default=_name_of, sort_keys=True))
+
+
+def _records(output: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the folders of a sweep that hold a point, with the config of each."""
+    for path in sorted(Path(output).glob(f"*/{RECORD}")):
+        record = read_record(path.parent)
+        if record is not None:
+            yield str(path.parent), record["config"]
+
+
+def _plan(
+    config_file: str,
+    point: Point,
+    output: str,
+    num_gpus: int,
+    here: bool,
+    known: dict[str, dict[str, Any]],
+) -> PlannedRun:
+    for override in point.overrides:
+        if override.partition("=")[0] == "train.output_dir":
+            raise UserError("train.output_dir is the sweep's to choose; give --output.")
+    cfg = load_config(config_file, point.overrides)
+    check_settings(cfg)
+    if here:
+        Run.resolve(cfg)
+    _check_model(cfg)
+    config = _identity(cfg)
+    folder = next((path for path, other in known.items() if other == config), None)
+    if folder is None:
+        folder = os.path.join(output, point.name)
+        _check_free(folder, config, known)
+    words = ["--config-file", config_file, *point.overrides, f"train.output_dir={folder}"]
+    if num_gpus > 1:
+        words[:0] = ["--num-gpus", str(num_gpus)]
+    data = cfg.dataloader
+    evaluates = data.get("test") is not None and data.get("evaluator") is not None
+    return PlannedRun(point, folder, tuple(words), config, cfg.train.max_iter, evaluates)
+
+
+def _check_model(cfg: DictConfig) -> None:
+    """Build the model, without memory for its weights."""
+    model = copy.deepcopy(cfg.model)
+    heads = model.get("roi_heads")
+    if heads is not None and OmegaConf.is_config(heads.get("num_classes")):
+        heads.num_classes = 1  # else the json is read for every point
+    with torch.device("meta"):
+        build(model, "model")
+
+
+def _check_free(folder: str, config: dict[str, Any], known: dict[str, dict[str, Any]]) -> None:
+    if folder in known:
+        keys = sorted(known[folder].keys() | config.keys())
+        changed = [
+            f"{key}={known[folder].get(key)} there, {config.get(key)} now"
+            for key in keys
+            if known[folder].get(key) != config.get(key)
+        ]
+        raise UserError(
+            f"{folder} holds the run of another config ({'; '.join(changed[:3])}); give another "
+            "--output, or remove that folder."
+        )
+    if read_last(folder) or read_metrics(folder):
+        raise UserError(
+            f"{folder} holds a run that no sweep has started; give another --output, or remove it."
+        )
+
+
+def _leaves(group: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a config by their full keys."""
+    for key, value in group.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{name}.")
+        elif name not in _NOT_ITS_OWN:
+            yield name, value
+
+
+def _name_of(value: Any) -> str:
+    """Name a function or class that a config refers to."""
+    name = getattr(value, "__qualname__", None)
+    return f"{value.__module__}.{name}" if name else repr(value)

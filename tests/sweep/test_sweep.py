@@ -1,0 +1,136 @@
+"""The command line, on the toy."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import CONFIG, ROOT, TOYS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start the command line on a config; end it with the test."""
+    started = []
+
+    def run(*words, config=CONFIG, **env):
+        command = [sys.executable, "tools/sweep.py", "--config-file", str(config)]
+        paths = os.pathsep.join(map(str, (ROOT / "projects/imTED", TOYS, tmp_path)))
+        process = subprocess.Popen(
+            [*command, "--output", str(tmp_path / "sweep"), *words],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": paths, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def members(group: int) -> list[str]:
+    """Return the command lines of the processes of a group."""
+    lines = subprocess.run(["ps", "-eo", "pgid=,args="], capture_output=True, text=True).stdout
+    rows = (line.split(maxsplit=1) for line in lines.splitlines())
+    return [args for pgid, args in rows if int(pgid) == group and "<defunct>" not in args]
+
+
+def test_a_sweep_runs_goes_on_and_compares(start, tmp_path):
+    words = ["train.max_iter=2", "optimizer.lr=0.1,0.2"]
+    out, err = start(*words).communicate(timeout=120)
+    sweep = tmp_path / "sweep"
+    assert "finished  lr-0.1" in out and "| lr-0.2" in out, err
+    weights = torch.load(sweep / "lr-0.2/model_final.pth", weights_only=True)["model"]
+    written = (sweep / "lr-0.2/model_final.pth").stat().st_mtime_ns
+    # One more point, and one run lost: only these run again.
+    for path in sweep.glob("lr-0.1/*"):
+        path.unlink()
+    out, err = start("train.max_iter=2", "optimizer.lr=0.1,0.2,0.3").communicate(timeout=120)
+    assert "3 runs, of which 1 are finished" in out, err
+    assert (sweep / "lr-0.2/model_final.pth").stat().st_mtime_ns == written
+    assert len((sweep / "runs.csv").read_text().splitlines()) == 4
+    # What a sweep trains is what train_net.py trains.
+    subprocess.run(
+        [
+            *(sys.executable, "train_net.py", "--config-file", CONFIG, "train.max_iter=2"),
+            *("optimizer.lr=0.2", f"train.output_dir={tmp_path}/alone"),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{TOYS}"},
+        check=True,
+        capture_output=True,
+    )
+    alone = torch.load(tmp_path / "alone/model_final.pth", weights_only=True)["model"]
+    assert all(torch.equal(alone[key], value) for key, value in weights.items())
+
+
+def test_one_failure_does_not_stop_the_others(start, tmp_path):
+    # The second config asks for what only shows while it trains.
+    (tmp_path / "failing.py").write_text(
+        "from toy_config import *\n"
+        "import toy_training\n"
+        "class Mapper(toy_training.RandomMapper):\n"
+        "    def __call__(self, sample):\n"
+        "        from imted.errors import UserError\n"
+        "        if self.reject: raise UserError('image 7 is missing.')\n"
+        "        return super().__call__(sample)\n"
+        "dataloader['train'].mapper = L(Mapper)(reject=False)\n"
+        "train['max_iter'] = 2\n"
+    )
+    process = start("dataloader.train.mapper.reject=true,false", config=tmp_path / "failing.py")
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "failed    reject-True: image 7 is missing." in out
+    assert "finished  reject-False" in out and "| reject-False" in out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads processes as Linux lists them")
+def test_ctrl_c_saves_and_leaves_nothing_behind(start, tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "from toy_config import *\n"
+        "import time, toy_training\n"
+        "class Mapper(toy_training.RandomMapper):\n"
+        "    def __call__(self, sample):\n"
+        "        time.sleep(0.02)\n"
+        "        return super().__call__(sample)\n"
+        "dataloader['train'].mapper = L(Mapper)()\n"
+        "train.update(max_iter=100, eval_period=0, checkpointer=dict(period=1000))\n"
+    )
+    process = start("optimizer.lr=0.1,0.2", config=tmp_path / "slow.py")
+    metrics = tmp_path / "sweep/lr-0.1/metrics.json"
+    end = time.monotonic() + 60
+    while not (metrics.exists() and metrics.read_text().count("\n") > 2):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and err == (
+        "error: Stopped; what ran has been saved. The same command goes on from there.\n"
+    )
+    assert members(process.pid) == []
+    saved = torch.load(tmp_path / "sweep/lr-0.1/model_stopped.pth", weights_only=True)
+    out, err = start("optimizer.lr=0.1", config=tmp_path / "slow.py").communicate(timeout=120)
+    assert "finished  lr-0.1" in out, err
+    log = (tmp_path / "sweep/lr-0.1/log.txt").read_text()
+    assert saved["iteration"] > 0 and "model_stopped.pth" in log
+
+
+def test_commands_to_run_elsewhere(start, tmp_path):
+    process = start("--launcher", "print", "optimizer.lr=0.1,0.2")
+    out, err = process.communicate(timeout=60)
+    assert out.splitlines() == [
+        f"python train_net.py --config-file {CONFIG} optimizer.lr={rate} "
+        f"train.output_dir={tmp_path}/sweep/lr-{rate}"
+        for rate in (0.1, 0.2)
+    ], err
