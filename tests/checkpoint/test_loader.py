@@ -20,6 +20,8 @@ MIGRATES = {
     "integral": ("norm", "decoder_embed", "decoder_pos_embed", "decoder_blocks"),
     "imted": ("norm", "decoder_embed", "decoder_pos_embed", "decoder_blocks"),
     "random_decoder": ("norm",),
+    "random_integral": ("norm",),
+    "random_decoder_head": (),
 }
 DECODER_PARTS = ("decoder_", "mask_token", "norm.")
 

@@ -19,7 +19,9 @@ def test_every_tensor_of_file_and_model_is_accounted_for_once(
 def test_reasons(small_detector, mae_file):
     path, _ = mae_file()
     report = load_checkpoint(small_detector("random_decoder"), path)
-    assert report.fresh["roi_heads.box_pooler.scale"] == "starts at zero"
+    assert (
+        report.fresh["roi_heads.box_pooler.scale"] == "starts at its initial value, zero by default"
+    )
     assert report.fresh["roi_heads.box_pooler.projection.weight"] == "starts at random"
     # The decoder's positions are a fixed table, whether its blocks migrate or not.
     assert report.fresh["roi_heads.box_head.decoder_pos_embed"] != "starts at random"

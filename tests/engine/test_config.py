@@ -1,6 +1,7 @@
 import textwrap
 
 import pytest
+from detectron2.config import instantiate
 
 from imted.engine.config import load_config
 from imted.errors import UserError
@@ -159,3 +160,10 @@ def test_a_value_that_is_computed_can_be_stated(tmp_path):
     assert load_config(path, ["model.classes=5"]).model.classes == 5
     with pytest.raises(UserError, match=r"model\.classes must be an int"):
         load_config(path, ["model.classes=five"])
+
+
+def test_another_call_takes_a_groups_place(path):
+    cfg = load_config(path, ["model={_target_:collections.Counter,red:3}"])
+    assert instantiate(cfg.model) == {"red": 3}
+    cfg = load_config(path, ["model={width:9}"])  # else its values are set one by one
+    assert cfg.model.width == 9 and list(cfg.model.sizes) == [1, 2]

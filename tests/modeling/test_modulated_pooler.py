@@ -15,13 +15,14 @@ def roi_align(strides) -> ROIPooler:
     return ROIPooler(7, scales, 0, "ROIAlignV2", canonical_box_size=48)
 
 
-def make_pooler(scale: float | None = None) -> ModulatedPooler:
+def make_pooler(scale: float | None = None, **options) -> ModulatedPooler:
     torch.manual_seed(0)
     pooler = ModulatedPooler(
         encoder_pooler=roi_align([16]),
         pyramid_pooler=roi_align(STRIDES),
         encoder_dim=DIM,
         pyramid_channels=CHANNELS,
+        **options,
     ).double()
     if scale is not None:
         torch.nn.init.normal_(pooler.scale, std=scale)
@@ -113,3 +114,29 @@ def test_no_boxes(scale):
     assert pooled.shape == (0, DIM, 7, 7)
     pooled.sum().backward()
     assert all(p.grad is not None for p in pooler.parameters())
+
+
+@pytest.mark.parametrize("level", range(4))
+def test_projecting_maps_first_is_the_same(level):
+    """Of every output and gradient, whichever level the boxes come from."""
+    features, boxes = make_features(requires_grad=True), make_boxes()
+    found = []
+    for first in (False, True):
+        pooler = make_pooler(scale=1.0, project_maps=first)
+        pooled = pooler(features, boxes)
+        gradients = torch.autograd.grad(pooled.sin().sum(), [*pooler.parameters(), features[level]])
+        found.append([pooled, *gradients])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_scale_for_all_channels_is_the_same_for_each():
+    single = make_pooler(scale_init=0.5, scale_per_channel=False)
+    each = make_pooler(scale_init=0.5)
+    assert single.scale.tolist() == [0.5] and each.scale.tolist() == [0.5] * DIM
+    features, boxes = make_features(), make_boxes()
+    pooled = single(features, boxes)
+    torch.testing.assert_close(pooled, each(features, boxes))
+    pooled.sum().backward()
+    each(features, boxes).sum().backward()
+    torch.testing.assert_close(single.scale.grad, each.scale.grad.sum()[None])

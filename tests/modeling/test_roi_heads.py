@@ -12,7 +12,9 @@ PYRAMID = ["p2", "p3", "p4", "p5"]
 LADDER = {
     "baseline": (PYRAMID, FastRCNNConvFCHead),
     "decoder_head": (PYRAMID, DecoderBoxHead),
+    "random_decoder_head": (PYRAMID, DecoderBoxHead),
     "integral": (["last_feat"], DecoderBoxHead),
+    "random_integral": (["last_feat"], DecoderBoxHead),
     "imted": ([*PYRAMID, "last_feat"], DecoderBoxHead),
     "random_decoder": ([*PYRAMID, "last_feat"], DecoderBoxHead),
 }

@@ -1,9 +1,11 @@
 import math
 
 import pytest
+from conftest import ROOT
 
 from imted.errors import UserError
 from imted.sweep.points import Point, expand, read_points
+from imted.sweep.runs import plan
 
 
 def overrides(*words, **kwargs):
@@ -107,3 +109,15 @@ def test_a_wrong_file_of_points_is_named(tmp_path, text):
 def test_a_function_that_hydra_cannot_read():
     with pytest.raises(UserError, match="can't be read as a sweep"):
         expand(["k=range(a)"])
+
+
+FILES = {path.stem: path for path in sorted((ROOT / "configs/ablation").glob("*.py"))}
+
+
+@pytest.mark.parametrize(
+    "name", sorted(FILES.keys() - {"many_scales"})
+)  # the config that they change
+def test_the_ablations_points_are_runs(name, tmp_path):
+    points = expand([], read_points(str(FILES[name])))
+    runs = plan("configs/ablation/many_scales.py", points, str(tmp_path))
+    assert len(runs) == len(points) >= 2

@@ -63,7 +63,7 @@ model = L(ImTEDDetector)(
         nms_thresh=0.7,
     ),
     roi_heads=L(ImTEDROIHeads)(
-        variant="imted",  # baseline, decoder_head, integral, imted or random_decoder
+        variant="imted",  # or another key of imted.modeling.VARIANTS
         num_classes=80,
         encoder_dim="${..backbone.net.embed_dim}",
         pyramid_channels="${..backbone.out_channels}",
@@ -76,6 +76,7 @@ model = L(ImTEDDetector)(
             use_act_checkpoint=False,
             interpolate_offset=0.0,
         ),
+        modulator=dict(scale_init=0.0, scale_per_channel=True, project_maps=False),
         batch_size_per_image=512,
         positive_fraction=0.25,
         proposal_matcher=L(Matcher)(

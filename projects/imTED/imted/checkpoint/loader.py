@@ -107,7 +107,7 @@ def _migrate(
 
 def _initial_value(name: str, parts: ModelParts) -> str:
     if name == parts.scale:
-        return "starts at zero"
+        return "starts at its initial value, zero by default"
     if name.endswith("decoder_pos_embed"):
         return "fixed table"
     constant = name.startswith("proposal_generator.anchor") or name.endswith("fed_loss_cls_weights")

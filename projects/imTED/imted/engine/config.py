@@ -29,6 +29,7 @@ _UNKNOWN = object()  # the present value of something that can't be known
 def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Load a config file, complete its `train` and override values.
 
+    Values of a group `{a:1}` are set one by one; one with a `_target_` takes the group's place.
     A key must exist in the config, or be an argument of the function or class that its parent
     calls; its new value must be of the type of the present one. An int may stand for a float;
     anything may replace None, and text an empty string.
@@ -120,7 +121,8 @@ def _override(cfg: DictConfig, override: str, path: str) -> None:
 def _assign(cfg: DictConfig, key: str, value: Any, path: str) -> None:
     """Set a value, or those of a group, where they fit the present ones."""
     present = _present(cfg, key, path)
-    if isinstance(value, dict) and isinstance(present, DictConfig):
+    other_call = isinstance(value, dict) and "_target_" in value  # it takes the group's place
+    if isinstance(value, dict) and isinstance(present, DictConfig) and not other_call:
         for name, item in value.items():
             _assign(cfg, f"{key}.{name}", item, path)
         return
@@ -129,7 +131,7 @@ def _assign(cfg: DictConfig, key: str, value: Any, path: str) -> None:
     if isinstance(present, float) and isinstance(value, int):
         value = float(value)  # so that the next override still finds a float
     try:
-        OmegaConf.update(cfg, key, value, merge=True)
+        OmegaConf.update(cfg, key, value, merge=not other_call)
     except OmegaConfBaseException as error:  # of a key whose type is stated
         raise UserError(f"{key}={value}: {str(error).splitlines()[0]}.") from error
     if isinstance(value, str) and "${" in value:

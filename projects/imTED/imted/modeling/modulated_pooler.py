@@ -27,6 +27,9 @@ class ModulatedPooler(nn.Module):
         pyramid_pooler: ROIPooler,
         encoder_dim: int,
         pyramid_channels: int,
+        scale_init: float = 0.0,
+        scale_per_channel: bool = True,
+        project_maps: bool = False,
     ) -> None:
         """Build the modules.
 
@@ -35,12 +38,19 @@ class ModulatedPooler(nn.Module):
             pyramid_pooler: RoIAlign on the pyramid, one level per RoI by its size.
             encoder_dim: Channels of the encoder feature (D).
             pyramid_channels: Channels of the pyramid (C).
+            scale_init: What the scale starts at; the paper's is 0.
+            scale_per_channel: Learn a scale for each of the D channels, as the released code
+                does, or one for all.
+            project_maps: Project the maps and pool D channels, as the paper draws it: the same,
+                slower.
         """
         super().__init__()
         self.encoder_pooler = encoder_pooler
         self.pyramid_pooler = pyramid_pooler
         self.projection = nn.Conv2d(pyramid_channels, encoder_dim, kernel_size=1)
-        self.scale = nn.Parameter(torch.zeros(encoder_dim))
+        channels = encoder_dim if scale_per_channel else 1
+        self.scale = nn.Parameter(torch.full((channels,), float(scale_init)))
+        self._project_maps = project_maps
 
     def forward(self, features: list[torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
         """Pool RoI features.
@@ -55,7 +65,10 @@ class ModulatedPooler(nn.Module):
         """
         *pyramid, encoder_feature = features
         single_scale = self.encoder_pooler([encoder_feature], boxes)
-        multi_scale = self.projection(self.pyramid_pooler(pyramid, boxes))
+        if self._project_maps:
+            multi_scale = self.pyramid_pooler([self.projection(level) for level in pyramid], boxes)
+        else:
+            multi_scale = self.projection(self.pyramid_pooler(pyramid, boxes))
         # RoIAlign gives zeros where a box has no area; projecting first, the bias would be in them.
         has_area = torch.cat([box.area() for box in boxes]) > 0
         multi_scale = multi_scale * has_area[:, None, None, None]

@@ -40,11 +40,15 @@ VARIANTS: dict[str, Variant] = {
     "baseline": Variant("pyramid", migrated=(), decoder_head=False),
     # Fig. 2(a): the decoder reads the pyramid, whose channels its first layers do not fit.
     "decoder_head": Variant("pyramid", migrated=("decoder_pos_embed", "decoder_blocks")),
+    # The same head, random: what pre-training is worth behind a pyramid.
+    "random_decoder_head": Variant("pyramid", migrated=()),
     # Fig. 2(b): the decoder reads the encoder's feature and nothing else.
     "integral": Variant("encoder", migrated=DECODER),
+    # The same head, random; the norm belongs to the encoder.
+    "random_integral": Variant("encoder", migrated=("norm",)),
     # Fig. 2(c): and the pyramid comes back through the modulator.
     "imted": Variant("modulated", migrated=DECODER),
-    # Table 1's control: imTED with a random decoder; the norm belongs to the encoder.
+    # Table 1's control: imTED with a random decoder.
     "random_decoder": Variant("modulated", migrated=("norm",)),
 }
 
@@ -58,6 +62,7 @@ class ImTEDROIHeads(StandardROIHeads):
         variant: str = "imted",
         encoder_dim: int,
         decoder: Mapping[str, int | float | bool],
+        modulator: Mapping[str, float | bool] | None = None,
         encoder_feature: str = "last_feat",
         encoder_stride: int = 16,
         pyramid_features: Sequence[str] = ("p2", "p3", "p4", "p5"),
@@ -74,6 +79,8 @@ class ImTEDROIHeads(StandardROIHeads):
             variant: Which variant of the paper to build, a key of :data:`VARIANTS`.
             encoder_dim: Channels of the encoder feature.
             decoder: Arguments of :class:`DecoderBoxHead` except `encoder_dim`.
+            modulator: The options of :class:`ModulatedPooler`: how its scale starts and what it is
+                for, and where its projection stands.
             encoder_feature: Name of the encoder feature among the backbone's outputs.
             encoder_stride: Its stride in pixels.
             pyramid_features: Names of the pyramid levels that boxes are pooled from.
@@ -103,6 +110,7 @@ class ImTEDROIHeads(StandardROIHeads):
                 pyramid_pooler=pyramid_pooler,
                 encoder_dim=encoder_dim,
                 pyramid_channels=pyramid_channels,
+                **(modulator or {}),
             )
         elif spec.box_features == "encoder":
             in_features, pooler = [encoder_feature], encoder_pooler

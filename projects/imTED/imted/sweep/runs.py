@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from imted.atomic import write_json
@@ -190,13 +189,12 @@ def _plan(
 
 
 def _check_model(cfg: DictConfig) -> None:
-    """Build the model, without memory for its weights."""
+    """Build the model, so that what doesn't fit shows now."""
     model = copy.deepcopy(cfg.model)
     heads = model.get("roi_heads")
     if heads is not None and OmegaConf.is_config(heads.get("num_classes")):
         heads.num_classes = 1  # else the json is read for every point
-    with torch.device("meta"):
-        build(model, "model")
+    build(model, "model")
 
 
 def _check_free(folder: str, config: dict[str, Any], known: dict[str, dict[str, Any]]) -> None:
