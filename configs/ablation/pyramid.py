@@ -9,6 +9,7 @@ points = dict(
         f"block_{number}": [
             f"model.backbone.net.early_blocks=[{number}]",
             f"model.backbone.in_feature=block{number}",
+            "model.backbone.encoder_feature=last_feat",  # the decoder's stays
         ]
         for number in (2, 4)
     },

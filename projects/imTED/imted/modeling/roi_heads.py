@@ -62,7 +62,7 @@ class ImTEDROIHeads(StandardROIHeads):
         variant: str = "imted",
         encoder_dim: int,
         decoder: Mapping[str, int | float | bool],
-        modulator: Mapping[str, float | bool] | None = None,
+        modulator: Mapping[str, Any] | None = None,
         encoder_feature: str = "last_feat",
         encoder_stride: int = 16,
         pyramid_features: Sequence[str] = ("p2", "p3", "p4", "p5"),
