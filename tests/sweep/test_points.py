@@ -71,6 +71,11 @@ def test_intervals_and_samples_belong_together(words, samples):
         expand(words, samples=samples)
 
 
+def test_whatever_is_called_seed_is_one():
+    (point, _) = expand(["few_shot.seed=3,4", "x=2"])
+    assert (point.name, point.group) == ("seed-3", "run")
+
+
 def test_names_are_folders_that_no_shell_misreads():
     names = [point.name for point in expand(["a.path=/x/y.json,'b c'", "b.path=[1,2],[3]"])]
     assert names == [

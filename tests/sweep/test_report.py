@@ -114,8 +114,8 @@ def test_costs_and_curves_come_from_metrics_json(write, tables, tmp_path):
     with open(tmp_path / "out/runs.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["name"], row["seed"], row["bbox/nAP"]) for row in rows] == [
-        ("a", "seed0", "1"),
-        ("a", "seed1", "2"),
+        ("a", "0", "1"),
+        ("a", "1", "2"),
     ]
 
 

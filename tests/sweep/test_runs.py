@@ -5,6 +5,7 @@ import pytest
 from conftest import CONFIG, TOYS
 
 from imted.errors import UserError
+from imted.sweep.launch import Slot, run_on_slurm, slots_here
 from imted.sweep.points import Point, expand
 from imted.sweep.runs import plan, read_record, write_record
 
@@ -102,3 +103,27 @@ def test_a_run_is_finished_when_it_was_evaluated(tmp_path):
     assert run.finished and run.done_iterations == 6
     (tmp_path / "run/results.json").unlink()
     assert not run.finished
+
+
+def test_slurm_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    runs = planned(tmp_path, "optimizer.lr=0.1")
+    logs = str(tmp_path / "jobs")
+    with pytest.raises(UserError, match=r"Slurm refuses the sweep: .*slurm cluster"):
+        next(run_on_slurm(runs, logs, lambda: None, jobs=None, num_gpus=0, options={}))
+
+
+def test_a_machine_is_divided(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 4, 5, 6, 7})
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert slots_here(3, 1) == [Slot("", cores) for cores in ((0, 1), (2, 4), (5, 6))]
+    assert [slot.cores for slot in slots_here(None, 1)] == [(n,) for n in (0, 1, 2, 4, 5, 6, 7)]
+    with pytest.raises(UserError, match="at most 7 run at once"):
+        slots_here(8, 1)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 5)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert slots_here(None, 2) == [Slot("0,1"), Slot("2,3")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-a,7")
+    assert slots_here(2, 1) == [Slot("3"), Slot("GPU-a")]
+    with pytest.raises(UserError, match="needs more than this machine has"):
+        slots_here(None, 4)

@@ -16,7 +16,6 @@ from hydra.errors import HydraException
 
 from imted.errors import UserError
 
-SEED = "train.seed"
 MAX_NAME = 120
 """Characters of a folder's name; longer ones end in a hash."""
 
@@ -114,6 +113,11 @@ def read_points(path: str) -> dict[str, list[str]]:
     return named
 
 
+def is_seed(key: str) -> bool:
+    """Tell whether a key of a config chooses between equal runs, as train.seed does."""
+    return key.rpartition(".")[2] == "seed"
+
+
 def _read(word: str) -> Override | None:
     """Read an override; None for what Hydra can't, which may be text: the config decides."""
     try:
@@ -168,7 +172,7 @@ def _point(
     for key, value in chosen:
         leaf = key.rpartition(".")[2]
         labels[key] = f"{leaf if leaves.count(leaf) == 1 else key}-{value}"
-    without_seed = [label for key, label in labels.items() if key != SEED]
+    without_seed = [label for key, label in labels.items() if not is_seed(key)]
     overrides = (*fixed, *(f"{key}={value}" for key, value in chosen))
     return Point(
         _as_name([name, *labels.values()]),

@@ -19,7 +19,7 @@ from imted.engine.hooks import EVALUATED
 from imted.engine.run_folder import read_metrics
 from imted.errors import UserError
 from imted.sweep.plots import save_curves, save_metrics
-from imted.sweep.points import SEED
+from imted.sweep.points import is_seed
 from imted.sweep.runs import RESULTS, evaluated_iterations, flat_config, read_record
 from imted.sweep.statistics import Difference, holm, mean_interval, paired_difference
 
@@ -35,7 +35,7 @@ class RunResults:
         folder: Its path.
         name: Of the experiment, which it shares with other seeds.
         experiment: What makes it one of that experiment: its config but for the seed.
-        seed: Its seed, or what else tells it from the others.
+        seed: Its seed, which tells it from the others.
         metrics: By "task/name"; None stands for one without any object.
         costs: Medians over the training of what `_COSTS` names.
         curve: "task/name" -> iterations and values of the evaluations.
@@ -128,7 +128,7 @@ def read_run(folder: Path) -> RunResults:
     record = read_record(folder)
     config = record["config"] if record else flat_config(folder)
     name = record["group"] if record else _SEED.sub("", str(folder.resolve()))
-    plain = {key: _SEED.sub("", str(value)) for key, value in config.items() if key != SEED}
+    plain = {key: _SEED.sub("", str(value)) for key, value in config.items() if not is_seed(key)}
     records = [r for r in read_metrics(str(folder)) if isinstance(r, dict)]
     costs = {key: [r[key] for r in records if key in r] for key in _COSTS}
     curve: dict[str, list[tuple[int, float]]] = defaultdict(list)
@@ -171,9 +171,9 @@ def group(runs: Iterable[RunResults]) -> Experiments:
 
 
 def _seed_of(folder: Path, config: Mapping[str, Any]) -> str:
-    """Return what tells a run from the others of its experiment."""
+    """Return what tells a run from the others of its experiment: the seed in its folder's name."""
     words = _SEED.findall(str(folder.resolve()))
-    return words[-1].lstrip("_-") if words else f"seed{config.get(SEED, 0)}"
+    return re.sub(r"\D", "", words[-1]) if words else str(config.get("train.seed", 0))
 
 
 def _read_metrics(folder: Path) -> dict[str, float | None]:
