@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 
 from imted.engine.config import load_config
 from imted.engine.launcher import argument_parser
+from imted.sweep.points import expand, read_points
 
 ROOT = Path(__file__).resolve().parents[1]
 # An experiment can be deleted with its page; other pages may go on naming it.
@@ -243,7 +244,11 @@ def check_config_of_tool(arguments: list[str]) -> None:
     if "--config-file" in arguments:
         config = arguments[arguments.index("--config-file") + 1]
         overrides = [a for a in arguments if re.match(r"[a-z_]+(\.\w+)+=", a)]
-        load_config(config_behind(config), overrides)
+        named = None
+        if "--points" in arguments:
+            named = read_points(str(ROOT / arguments[arguments.index("--points") + 1]))
+        for point in expand(overrides, named):  # of a sweep; else there is one
+            load_config(config_behind(config), point.overrides)
 
 
 @pytest.mark.slow
