@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from imted.atomic import write_json
 from imted.checkpoint import load_trained, require_finite
+from imted.compat import evaluate_coco_in_cpp
 from imted.engine.config import build
 from imted.engine.console import format_results, prints_to_log, show_weights
 from imted.engine.settings import Run
@@ -32,6 +33,7 @@ _COCO_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 def build_test(cfg: DictConfig) -> tuple[DataLoader, DatasetEvaluator]:
     """Load the config's test set and build its evaluator."""
+    evaluate_coco_in_cpp()
     with prints_to_log():
         return (
             build(cfg.dataloader.test, "dataloader.test"),

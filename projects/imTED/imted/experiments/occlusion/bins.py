@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from faster_coco_eval import COCOeval_faster
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
 
 from imted.errors import UserError
@@ -100,7 +100,7 @@ class OcclusionBinsEvaluator(PredictionsEvaluator):
         Returns:
             Precision (IoUs, recalls, classes, bins, 1) and recall (IoUs, classes, bins, 1).
         """
-        evaluation = COCOeval(truth, found, task)
+        evaluation = COCOeval_faster(truth, found, task)
         last = len(self._edges) - 1
         evaluation.params.areaRng = [[0, last], *([i, i] for i in range(last + 1))]
         evaluation.params.areaRngLbl = self._names
