@@ -53,31 +53,34 @@ def test_it_is_detectron2s_pooler():
     settings = dict(scales=(1 / 4, 1 / 8, 1 / 16, 1 / 32), canonical_box_size=56)
     ours = ROIPooler(7, sampling_ratio=0, **settings)
     theirs = D2ROIPooler(7, sampling_ratio=0, pooler_type="ROIAlignV2", **settings)
+    features[3].requires_grad_()
     torch.testing.assert_close(ours(features, boxes), theirs(features, boxes))
     assert not ours.state_dict()
 
 
 def test_no_rois():
-    pooled = SeparableROIAlign((7, 7), 1 / 16, 0, True)(random_maps(), torch.zeros(0, 5).double())
+    maps = random_maps().requires_grad_()
+    pooled = SeparableROIAlign((7, 7), 1 / 16, 0, True)(maps, torch.zeros(0, 5).double())
     assert pooled.shape == (0, 5, 7, 7)
 
 
-def test_large_maps_and_traces_take_torchvisions_kernel(monkeypatch):
+def test_large_maps_traces_and_inference_take_torchvisions_kernel(monkeypatch):
     def fail(*_):
         raise AssertionError
 
     align = SeparableROIAlign((7, 7), 1 / 4, 0, True)
-    maps, rois = random_maps(60, 60).float(), random_rois().float()
+    maps, rois = random_maps(60, 60).float().requires_grad_(), random_rois().float()
     expected = roi_align(maps, rois, (7, 7), 1 / 4, 0, True)
     monkeypatch.setattr(roi_pooler, "bin_weights", fail)
     assert torch.equal(align(maps, rois), expected)
     traced = torch.jit.trace(align, (random_maps().float(), rois), check_trace=False)
     small = random_maps(seed=5).float()
-    assert torch.equal(traced(small, rois), roi_align(small, rois, (7, 7), 1 / 4, 0, True))
+    for pool in (traced, align):  # no gradient is needed
+        assert torch.equal(pool(small, rois), roi_align(small, rois, (7, 7), 1 / 4, 0, True))
 
 
 def test_averages_are_taken_in_full_precision_under_autocast():
-    maps, rois = random_maps().bfloat16(), random_rois().float()
+    maps, rois = random_maps().bfloat16().requires_grad_(), random_rois().float()
     align = SeparableROIAlign((7, 7), 1 / 16, 0, True)
     with torch.autocast("cpu", torch.bfloat16):
         pooled = align(maps, rois)

@@ -1,10 +1,10 @@
-"""RoIAlign that is faster on the small maps of small images, on a CPU.
+"""RoIAlign that trains faster on the small maps of small images, on a CPU.
 
 RoIAlign averages bilinear samples on a grid. A grid's rows and columns are independent, and so are
 the bilinear weights, hence ``RoI = Ay @ map @ Ax.T`` with one matrix for the rows (bins x H) and
-one for the columns (bins x W). On a small map these products are faster than torchvision's kernel
-for CPUs, whose backward pass runs on one thread. On a large map most of their factors would be
-zero.
+one for the columns (bins x W). On a small map these products and their gradients are faster than
+torchvision's kernel for CPUs, whose backward pass runs on one thread. Its forward pass alone is
+the faster one, and on a large map most of the products' factors would be zero.
 
 Shapes: N maps of C channels, (N, C, H, W); R RoIs; S bins a side.
 """
@@ -51,7 +51,8 @@ class SeparableROIAlign(ROIAlign):
         Returns:
             (R, C, S, S).
         """
-        if torch.jit.is_tracing() or input.device.type != "cpu":
+        trains = torch.is_grad_enabled() and input.requires_grad
+        if torch.jit.is_tracing() or input.device.type != "cpu" or not trains:
             return super().forward(input, rois)
         if input.shape[2] * input.shape[3] > MAX_CELLS:
             return super().forward(input, rois)

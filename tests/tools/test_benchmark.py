@@ -1,0 +1,84 @@
+import json
+
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+
+from imted.modeling import roi_pooler
+
+CONFIG = "configs/quickstart.py"
+SMALL = ["train.device=cpu", "model.roi_heads.num_classes=3"]
+
+
+@pytest.fixture
+def benchmark(load_script):
+    return load_script("tools/benchmark.py")
+
+
+@pytest.fixture
+def systems(benchmark):
+    """Return ours and the released way, and a batch."""
+    words = ["--config-file", CONFIG, "--task", "train", "--against", "released"]
+    args = benchmark._parser().parse_args([*words, "--image-size", "64", "96", "--batch", "2"])
+    cfg = benchmark.load_config(CONFIG, SMALL)
+    cpu = torch.device("cpu")
+    return benchmark.build_systems(cfg, args, cpu, True), benchmark.make_batch(args, 0, True)
+
+
+def test_the_released_way_computes_the_same(benchmark, systems):
+    (ours, released), batch = systems
+    torch.nn.init.ones_(ours.model.roi_heads.box_pooler.scale)  # at zero the pyramid isn't seen
+    released.model.load_state_dict(ours.model.state_dict())
+    found = []
+    for system in (ours, released):
+        torch.manual_seed(0)
+        with EventStorage(), system.around():
+            losses = system.model(batch)
+            sum(losses.values()).backward()
+        gradients = [p.grad for p in system.model.parameters() if p.grad is not None]
+        found.append((losses, torch.stack([gradient.norm() for gradient in gradients])))
+    (losses, norms), (expected, expected_norms) = found
+    assert losses.keys() == expected.keys()
+    for name, loss in losses.items():
+        torch.testing.assert_close(loss, expected[name], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norms, expected_norms, rtol=1e-2, atol=1e-4)
+    assert roi_pooler.MAX_CELLS  # what the other way changes is changed back
+
+
+def test_stages_are_parts_of_the_step(benchmark, systems):
+    (ours, _), batch = systems
+    with EventStorage():
+        spent = benchmark.step_by_stage(ours, batch, torch.device("cpu"))
+    assert set(spent) >= {"encoder", "pyramid", "RPN", "box head", "backward", "optimizer"}
+    assert all(seconds >= 0 for seconds in spent.values())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in ours.model.modules())
+
+
+@pytest.mark.slow
+def test_it_writes_what_it_prints(benchmark, tmp_path, capsys):
+    words = ["--config-file", CONFIG, "--task", "eval", "train", "--against", "released"]
+    size = ["--image-size", "64", "96", "--repeats", "2", "--output", str(tmp_path)]
+    assert benchmark.main([*words, *size, *SMALL]) == 0
+    out = capsys.readouterr().out
+    found = json.loads((tmp_path / "benchmark.json").read_text())
+    assert found.keys() == {"eval", "train"}
+    for task, systems in found.items():
+        assert list(systems) == ["ours", "released"]
+        assert f"## {task}: 1 x 64 x 96, cpu" in out
+        assert all(len(system["seconds"]) == 2 for system in systems.values())
+    # Forward products are the same; the released way recomputes blocks in the backward pass.
+    assert found["train"]["released"]["flops"] > found["train"]["ours"]["flops"] > 0
+    assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--task", "eval", "--repeats", "0"], "must be at least 1"),
+        (["--task", "eval", "--against", "gone.py"], "gone.py doesn't exist"),
+    ],
+)
+def test_mistakes_are_one_line(benchmark, words, message, capsys):
+    assert benchmark.main(["--config-file", CONFIG, *words, *SMALL]) == 1
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
