@@ -108,7 +108,7 @@ class TrainSettings:
     # A MAE checkpoint to migrate, or a detector's; a path or any URL that iopath reads.
     init_checkpoint: str = ""
     # Optimizer steps.
-    max_iter: int = _setting(90000, least=0)
+    max_iter: int = _setting(90000, least=0, most=2**31 - 1)
     # Whether a new run may take the place of the one that output_dir holds.
     overwrite: bool = False
     # Of weights, data order and augmentation.
