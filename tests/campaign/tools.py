@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from cases import CONFIG, FINE, REFUSED, Case
+from cases import CONFIG, FINE, REFUSED, ROOT, Case
 
 from weights import no_weights
 
@@ -35,9 +35,6 @@ OF_WEIGHTS = {
 }
 """Command lines in which {bad} stands for weights."""
 OF_JSON = {
-    "few shot": f"datasets/prepare_few_shot.py --json {{bad}} {OUT}",
-    "low shot": f"datasets/prepare_low_shot.py --json {{bad}} {OUT}",
-    "occlusion": f"datasets/prepare_occlusion.py derive --json {{bad}} {OUT}.json",
     "draw": "tools/visualize_data.py --source annotation --json {bad}"
     f" {IMAGES} --output-dir {{folder}}/out",
     "draw predictions": "tools/visualize_data.py --source prediction --predictions {bad}"
@@ -51,6 +48,10 @@ OF_JSON = {
     "extend": "tools/extend_classes.py {folder}/absent.pth {folder}/out.pth"
     " --base-json {bad} --json {folder}/train.json",
 }
+for _path in sorted(ROOT.glob("datasets/prepare_*.py")):
+    if '"--json"' in (_text := _path.read_text()):
+        _derive = "derive " if "derive" in _text else ""
+        OF_JSON[_path.stem] = f"datasets/{_path.name} {_derive}--json {{bad}} {OUT}"
 """Command lines in which {bad} stands for a json."""
 OF_RUN = {
     "analyze run": "tools/analyze_results.py {bad}",

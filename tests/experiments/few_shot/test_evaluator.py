@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from coco_predictions import coco_data, evaluate_with, random_predictions  # noqa: F401  # a fixture
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -172,3 +173,14 @@ def test_perfect_on_novel_classes_alone(evaluate, truth):
 def test_unknown_novel_class(evaluate, truth):
     with pytest.raises(UserError, match=r"'gnu' of dataloader\.evaluator\.novel_classes"):
         evaluate(truth, predict(truth), novel=["bee", "gnu"])
+
+
+def test_the_groups_metrics_are_those_of_pycocotools(coco_data):  # noqa: F811
+    outputs, novel = random_predictions(coco_data), ["class 1"]
+    fast, plain = (
+        evaluate_with(FewShotEvaluator, outputs, fast, novel_classes=novel)
+        for fast in (True, False)
+    )
+    for task, metrics in plain.items():
+        assert 1 < metrics["nAP"] < 99 and 1 < metrics["bAP"] < 99
+        assert fast[task] == pytest.approx(metrics, abs=1e-9, nan_ok=True)
