@@ -56,7 +56,7 @@ def test_migrated_head_computes_what_the_masked_autoencoders_decoder_computes(
 ):
     mae, head = migrated
     rois = random_rois(3, side)
-    decoded = head.decode(rois)
+    decoded = head.decoder_blocks(head.embed_rois(rois))
     assert decoded.shape == (3, side**2, DIM)
     state = mae.official_state_dict()
     positions = reference.positions(state["decoder_pos_embed"], (side, side))
@@ -77,7 +77,7 @@ def test_vector_is_the_norm_of_the_mean(migrated, randomize, reference):
     rois = random_rois(3, 7)
     vectors = head(rois)
     assert vectors.shape == (3, head.output_shape.channels)
-    mean = head.decode(rois).sum(dim=1) / 49
+    mean = head.decoder_blocks(head.embed_rois(rois)).sum(dim=1) / 49
     torch.testing.assert_close(vectors, reference.layer_norm(mean, head.state_dict(), "box_norm"))
 
 
@@ -110,6 +110,34 @@ def test_offset_of_the_heads_positions(migrated, reference, side):
     resized = interpolate(table, scale_factor=(side + 0.1) / GRID, mode="bicubic")
     positions = resized[0].flatten(1).T
     assert side != GRID or not torch.allclose(resized, table, atol=1e-3)
-    for roi, found in zip(rois, head.decode(rois), strict=True):
+    for roi, found in zip(rois, head.decoder_blocks(head.embed_rois(rois)), strict=True):
         expected = decode_written_out(reference, state, roi.flatten(1).T, positions)
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("use_act_checkpoint", [False, True])
+@pytest.mark.parametrize(("drop_path_rate", "count"), [(0.0, 5), (0.5, 5), (0.0, 1), (0.0, 0)])
+def test_the_last_layer_takes_the_mean(randomize, use_act_checkpoint, drop_path_rate, count):
+    """The vector and all gradients are those of the mean over what the decoder puts out."""
+    head = DecoderBoxHead(
+        encoder_dim=12,
+        dim=16,
+        depth=3,
+        num_heads=4,
+        drop_path_rate=drop_path_rate,
+        use_act_checkpoint=use_act_checkpoint,
+    )
+    randomize(head.double().train())
+    generator = torch.Generator().manual_seed(0)
+    rois = torch.randn(count, 12, 7, 5, generator=generator, dtype=torch.float64)
+    rois.requires_grad_()
+    found = []
+    for forward in (
+        head,
+        lambda x: head.box_norm(head.decoder_blocks(head.embed_rois(x)).mean(dim=1)),
+    ):
+        torch.manual_seed(3)  # of drop path
+        vectors = forward(rois)
+        inputs = [rois, *(p for p in head.parameters() if p.requires_grad)]
+        found.append((vectors, torch.autograd.grad(vectors.sin().sum(), inputs)))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)

@@ -128,15 +128,15 @@ class DecoderBoxHead(MAEDecoder):
         """Shape of one RoI's vector, as Detectron2's box heads state it."""
         return ShapeSpec(channels=self.decoder_embed.out_features)
 
-    def decode(self, roi_features: torch.Tensor) -> torch.Tensor:
-        """Run RoI features (R, D, h, w) through the migrated layers: tokens (R, h * w, C)."""
+    def embed_rois(self, roi_features: torch.Tensor) -> torch.Tensor:
+        """Turn RoI features (R, D, h, w) into the decoder's tokens, (R, h * w, C)."""
         rows, columns = roi_features.shape[-2:]
         positions = resize_position_embedding(
             self.decoder_pos_embed, (rows, columns), self.interpolate_offset
         )
         tokens = self.embed(roi_features.flatten(2).transpose(1, 2))
-        return self.decoder_blocks(tokens + positions[:, 1:])
+        return tokens + positions[:, 1:]
 
     def forward(self, roi_features: torch.Tensor) -> torch.Tensor:
         """Turn RoI features (R, D, h, w) into one vector each, (R, C)."""
-        return self.box_norm(self.decode(roi_features).mean(dim=1))
+        return self.box_norm(self.decoder_blocks.mean(self.embed_rois(roi_features)))

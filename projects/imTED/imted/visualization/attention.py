@@ -80,7 +80,7 @@ def decoder_attention(head: DecoderBoxHead, roi_features: torch.Tensor) -> torch
         block.attn.register_forward_pre_hook(note) for block in cast(Any, head.decoder_blocks)
     ]
     try:
-        head.decode(roi_features)
+        head(roi_features)
     finally:
         for handle in handles:
             handle.remove()
