@@ -8,7 +8,9 @@ import imted  # noqa: F401  # first, so that no library warns of another
 
 # isort: split
 import argparse
+import contextlib
 import copy
+import io
 import os
 import sys
 import time
@@ -24,9 +26,12 @@ import numpy as np
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
+from faster_coco_eval import COCOeval_faster
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -55,6 +60,8 @@ examples
 """
 CLASSES = 80
 """Where the config takes the number of classes from a data set."""
+IMAGES = 1000
+"""Of the evaluation."""
 OBJECTS = 8
 """On an image to train on."""
 STAGES = {
@@ -111,8 +118,8 @@ def main(argv: list[str] | None = None) -> None:
     device = Run.resolve(cfg).device
     found = {}
     for task in args.task:
-        if task == "data":
-            found[task] = time_data(cfg, args)
+        if task in ("data", "evaluation"):
+            found[task] = time_data(cfg, args) if task == "data" else time_evaluation(args)
             continue
         train = task == "train"
         systems = build_systems(cfg, args, device, train)
@@ -366,9 +373,65 @@ def time_data(cfg: DictConfig, args: argparse.Namespace) -> dict[str, Any]:
     return {"images_per_second": speed}
 
 
+def time_evaluation(args: argparse.Namespace) -> dict[str, Any]:
+    """Time the matching of random detections to random objects, by pycocotools and in C++."""
+    generator = np.random.default_rng(0)
+    side, objects, detections = 640, 8, 37
+
+    def entries(number: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for image in range(1, IMAGES + 1):
+            sizes = generator.uniform(8, 300, (number, 2))
+            for x, y, w, h in np.hstack([generator.uniform(0, side - sizes), sizes]):
+                found.append(
+                    {
+                        "id": len(found) + 1,
+                        "image_id": image,
+                        "category_id": int(generator.integers(1, CLASSES + 1)),
+                        "bbox": [x, y, w, h],
+                        "area": w * h,
+                        "iscrowd": 0,
+                        "score": generator.random(),
+                    }
+                )
+        return found
+
+    truth = COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": i, "width": side, "height": side} for i in range(1, IMAGES + 1)],
+        "annotations": entries(objects),
+        "categories": [{"id": i, "name": str(i)} for i in range(1, CLASSES + 1)],
+    }
+    results = entries(detections)
+    kinds = {"pycocotools": COCOeval, "ours": COCOeval_faster}
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    stats = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+        for _ in range(args.repeats):
+            for name, kind in kinds.items():
+                start = time.perf_counter()
+                evaluation = kind(truth, truth.loadRes(copy.deepcopy(results)), "bbox")
+                evaluation.evaluate()
+                evaluation.accumulate()
+                evaluation.summarize()
+                seconds[name].append(time.perf_counter() - start)
+                stats[name] = evaluation.stats[:12]
+    ratios = np.divide(seconds["pycocotools"], seconds["ours"])
+    difference = float(np.abs(stats["ours"] - stats["pycocotools"]).max())
+    print(
+        f"\n## evaluation: {IMAGES} images of {objects} objects and {detections} boxes\n\n"
+        f"pycocotools {median(seconds['pycocotools']):.2f} s, ours {median(seconds['ours']):.2f}"
+        f" s: ratio {median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})\n"
+        f"the metrics differ by at most {difference:.1e}"
+    )
+    return {"seconds": seconds, "difference": difference}
+
+
 def plot(found: dict[str, Any], path: str) -> None:
     """Draw the stages of each task as stacked bars."""
-    tasks: dict[str, Any] = {task: of for task, of in found.items() if task != "data"}
+    tasks: dict[str, Any] = {task: of for task, of in found.items() if task in ("train", "eval")}
     if not tasks:
         return
     figure = Figure((6.4 * len(tasks), 4.2), dpi=110, layout="constrained")
@@ -405,8 +468,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--config-file", default="", metavar="FILE", help="a LazyConfig, or a run's config.yaml")
-    add("--task", choices=("train", "eval", "data"), nargs="+", required=True,
-        help="training steps, inference, the loader of the data to train on")  # fmt: skip
+    add("--task", choices=("train", "eval", "data", "evaluation"), nargs="+", required=True,
+        help="training steps; inference; the loader of the data to train on; COCO's metrics of "
+        "random boxes, by pycocotools and as here")  # fmt: skip
     add("--against", nargs="+", default=[], metavar="SYSTEM", help="see below")
     add("--image-size", type=int, nargs=2, default=(800, 1067), metavar=("H", "W"),
         help="as the model sees the images (800 1067)")  # fmt: skip
