@@ -23,6 +23,7 @@ def write(tmp_path):
         (folder / "results.json").write_text(text)
         (folder / "metrics.json").write_text("".join(json.dumps(m) + "\n" for m in metrics))
         if record:
+            record = {"max_iter": 100, **record}
             (folder / RECORD).write_text(json.dumps(record))
         return folder
 
@@ -92,14 +93,14 @@ def test_the_sweeps_order_is_kept_and_its_first_is_the_baseline(write, tables):
 
 
 def test_a_run_that_is_not_finished_does_not_count(write, tables):
-    config = {"train.max_iter": 100, "train.seed": 0}
+    config = {"train.max_iter": "${schedule.max_iter}", "train.seed": 0}
     for name, last in (("a", 100), ("b", 50)):
         record = {"number": 0, "name": name, "group": name, "config": {**config, "x": name}}
         metrics = [{"iteration": last, "evaluation_time": 1.0, "bbox/AP": 3.0}]
         write(name, results(), record, metrics)
     found, text = tables(metrics=["AP"])
     assert list(found["runs"]) == ["", "a"]
-    assert "b, evaluated after 50 of 100 iterations." in text
+    assert "b, evaluated after 51 of 100 iterations." in text
 
 
 def test_costs_and_curves_come_from_metrics_json(write, tables, tmp_path):

@@ -128,6 +128,8 @@ def read_run(folder: Path) -> RunResults:
     record = read_record(folder)
     config = record["config"] if record else flat_config(folder)
     name = record["group"] if record else _SEED.sub("", str(folder.resolve()))
+    end = record["max_iter"] if record else config.get("train.max_iter")
+    end = end if isinstance(end, int) else math.inf  # it may be a reference that isn't resolved
     plain = {key: _SEED.sub("", str(value)) for key, value in config.items() if not is_seed(key)}
     records = [r for r in read_metrics(str(folder)) if isinstance(r, dict)]
     costs = {key: [r[key] for r in records if key in r] for key in _COSTS}
@@ -135,7 +137,8 @@ def read_run(folder: Path) -> RunResults:
     for r in records:
         for key, value in r.items():
             if EVALUATED in r and "/" in key and isinstance(value, int | float):
-                curve[key].append((r["iteration"], value))
+                # Counted from 0, but for the evaluation at the end.
+                curve[key].append((min(r["iteration"] + 1, end), value))
     return RunResults(
         folder=str(folder),
         name=name,
@@ -145,16 +148,18 @@ def read_run(folder: Path) -> RunResults:
         costs={key: float(np.median(values)) for key, values in costs.items() if values},
         curve=dict(curve),
         number=record["number"] if record else 0,
-        unfinished=_unfinished(folder, config),
+        unfinished=_unfinished(folder, end),
     )
 
 
-def _unfinished(folder: Path, config: Mapping[str, Any]) -> str:
+def _unfinished(folder: Path, end: float) -> str:
     """Say how far a run is that hasn't been evaluated after its last iteration."""
-    evaluated, end = evaluated_iterations(str(folder)), config.get("train.max_iter")
-    if not evaluated or end is None or max(evaluated) >= end:  # results alone are taken as they are
+    evaluated = evaluated_iterations(str(folder))
+    if (
+        not evaluated or end == math.inf or max(evaluated) >= end
+    ):  # results alone are taken as they are
         return ""
-    return f"evaluated after {max(evaluated)} of {end} iterations"
+    return f"evaluated after {max(evaluated) + 1} of {end} iterations"
 
 
 def group(runs: Iterable[RunResults]) -> Experiments:

@@ -121,6 +121,7 @@ def write_record(run: PlannedRun, number: int) -> None:
         "name": point.name,
         "group": point.group,
         "overrides": list(point.overrides),
+        "max_iter": run.max_iter,
         "config": run.config,
     }
     write_json(content, os.path.join(run.folder, RECORD), indent=1)
@@ -131,7 +132,9 @@ def read_record(folder: str | Path) -> dict[str, Any] | None:
     path = Path(folder, RECORD)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return record if {"number", "name", "group", "config"} <= record.keys() else None
+        return (
+            record if {"number", "name", "group", "max_iter", "config"} <= record.keys() else None
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError, RecursionError) as error:
