@@ -8,10 +8,12 @@ import imted  # noqa: F401  # first, so that no library warns of another
 
 # isort: split
 import argparse
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,7 +22,6 @@ from hydra.errors import HydraException
 from imted.engine.run_folder import locked
 from imted.engine.settings import make_folder
 from imted.errors import UserError, exit_status
-from imted.sweep.launch import logs_of, run_here, run_on_slurm, slots_here
 from imted.sweep.points import expand, read_points
 from imted.sweep.progress import Progress
 from imted.sweep.report import report
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         args.opts, read_points(args.points) if args.points else None, args.samples, args.sample_seed
     )
     here = args.launcher == "local"
-    slots = slots_here(args.jobs, args.num_gpus) if here else []
+    slots = _launchers().slots_here(args.jobs, args.num_gpus) if here else []
     runs = plan(args.config_file, points, args.output, args.num_gpus, here)
     make_folder(args.output, "--output")
     if args.launcher == "print":
@@ -97,10 +98,11 @@ def _run(runs: Sequence[PlannedRun], args: argparse.Namespace, slots: list) -> i
         if run in todo:
             write_record(run, number)
     progress = Progress(runs)
-    logs = str(logs_of(args.output))
+    logs = os.path.join(args.output, "jobs")
+    launchers = _launchers()
     try:
         if args.launcher == "slurm":
-            ended = run_on_slurm(
+            ended = launchers.run_on_slurm(
                 todo,
                 logs,
                 progress.show,
@@ -109,7 +111,7 @@ def _run(runs: Sequence[PlannedRun], args: argparse.Namespace, slots: list) -> i
                 options=_slurm_options(args.slurm),
             )
         else:
-            ended = run_here(todo, slots, logs, progress.show)
+            ended = launchers.run_here(todo, slots, logs, progress.show)
         for run, error in ended:
             progress.end(run, error)
     except KeyboardInterrupt:
@@ -121,6 +123,17 @@ def _run(runs: Sequence[PlannedRun], args: argparse.Namespace, slots: list) -> i
     for run in busy:
         print(f"{run.folder} is in use by another process; call again when that has ended.")
     return len(progress.failed) + len(busy)
+
+
+def _launchers() -> ModuleType:
+    """Import what needs submitit; a report does without."""
+    try:
+        from imted.sweep import launch
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"A sweep needs the package {error.name}; pip install submitit (docs/sweeps.md)."
+        ) from None
+    return launch
 
 
 def _slurm_options(words: Sequence[str]) -> dict[str, Any]:

@@ -134,3 +134,15 @@ def test_commands_to_run_elsewhere(start, tmp_path):
         f"train.output_dir={tmp_path}/sweep/lr-{rate}"
         for rate in (0.1, 0.2)
     ], err
+
+
+def test_without_submitit_a_sweep_says_so_and_a_report_works(start, tmp_path):
+    (tmp_path / "submitit.py").write_text("raise ModuleNotFoundError(name='submitit')")
+    _, err = start("optimizer.lr=0.1").communicate(timeout=60)
+    assert err == (
+        "error: A sweep needs the package submitit; pip install submitit (docs/sweeps.md).\n"
+    )
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/results.json").write_text('{"bbox": {"AP": 3.0}}')
+    out, err = start("--report", str(tmp_path)).communicate(timeout=60)
+    assert "| run | 1      | 3.00      |" in out, err

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -247,8 +246,3 @@ def _signal(job: "submitit.Job[int]", signum: int) -> None:
 def _last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "no message"
-
-
-def logs_of(folder: str) -> Path:
-    """Return where the jobs of a sweep keep their logs."""
-    return Path(folder, "jobs")
