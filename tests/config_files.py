@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def config_names() -> list[str]:
     folder = ROOT / "configs"
     paths = (path.relative_to(folder) for path in sorted(folder.rglob("*.py")))
-    return [path.as_posix() for path in paths if "common" not in (path.parts[0], path.stem)]
+    parts = {"common", "ablation"}  # of configs, and points of sweeps
+    return [path.as_posix() for path in paths if not parts & {path.parts[0], path.stem}]
 
 
 def load(name: str):

@@ -36,7 +36,7 @@ key=value
 examples
   python tools/sweep.py --config-file configs/quickstart.py --output output/sweep \\
       model.roi_heads.variant=imted,integral 'train.seed=range(5)'
-  python tools/sweep.py --config-file configs/ablation/many_scales.py \\
+  python tools/sweep.py --config-file configs/many_scales.py \\
       --points configs/ablation/variants.py --output output/variants 'train.seed=range(5)'
   python tools/sweep.py --config-file configs/quickstart.py --output output/search --samples 20 \\
       'optimizer.lr=tag(log,interval(1e-4,3e-3))'

@@ -8,8 +8,8 @@ An object of 28 pixels covers 7 cells of p2, and not 2 of the encoder's feature.
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
 
-from ..common.constants import DATASETS
-from ..custom.imted_faster_rcnn_vit_tiny import (
+from .common.constants import DATASETS
+from .custom.imted_faster_rcnn_vit_tiny import (
     dataloader,
     dataset,
     lr_multiplier,
