@@ -57,7 +57,8 @@ def one_process(train_net, tmp_path):
 
     def run(*options):
         folder = tmp_path / "one"
-        assert train_net(*PLAIN, f"train.output_dir={folder}", *options) == 0
+        words = (*PLAIN, f"train.output_dir={folder}", "train.overwrite=true")
+        assert train_net(*words, *options) == 0
         return trained(folder)
 
     return run
