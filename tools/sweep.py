@@ -84,7 +84,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     with locked(args.output):
         failed = _run(runs, args, slots)
-    print(report([args.output], args.output, args.baseline, args.metrics))
+    if any(run.finished and run.evaluates for run in runs):
+        print(report([args.output], args.output, args.baseline, args.metrics))
     return 1 if failed else 0
 
 

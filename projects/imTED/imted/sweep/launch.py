@@ -125,7 +125,8 @@ def run_here(
         folder: Of submitit's files.
         tick: Is called every second.
     """
-    os.environ["OMP_NUM_THREADS"] = str(len(slots[0].cores) or os.environ.get("OMP_NUM_THREADS", 1))
+    if slots[0].cores:  # else each run would start a thread for every core
+        os.environ["OMP_NUM_THREADS"] = str(len(slots[0].cores))
     executor = submitit.LocalExecutor(folder)
     executor.update_parameters(timeout_min=FOREVER)
     waiting, free = deque(runs), list(slots)
