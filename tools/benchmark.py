@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ from imted.engine.config import build, load_config
 from imted.engine.settings import Run, make_folder
 from imted.errors import UserError, exit_status
 from imted.modeling import roi_pooler
+from imted.modeling.transformer_blocks import TransformerBlocks
 
 EPILOG = """\
 what is compared
@@ -180,13 +182,17 @@ def _released(cfg: DictConfig) -> DictConfig:
 
 @contextmanager
 def _released_kernels() -> Iterator[None]:
-    """Attend by plain softmax, and pool by torchvision's kernel whatever the size of the map."""
-    cells, roi_pooler.MAX_CELLS = roi_pooler.MAX_CELLS, 0
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        roi_pooler.MAX_CELLS = cells
+    """Attend by plain softmax, pool by torchvision's kernel, average after the whole decoder."""
+
+    def mean(blocks: TransformerBlocks, tokens: torch.Tensor) -> torch.Tensor:
+        return blocks(tokens).mean(dim=1)
+
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        mock.patch.object(roi_pooler, "MAX_CELLS", 0),
+        mock.patch.object(TransformerBlocks, "mean", mean),
+    ):
+        yield
 
 
 def make_batch(args: argparse.Namespace, seed: int, train: bool) -> Batch:
