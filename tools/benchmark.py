@@ -114,6 +114,9 @@ def main(argv: list[str] | None = None) -> None:
     args = _parser().parse_intermixed_args(argv)
     if min(args.repeats, args.batch, *args.image_size) < 1 or args.warm_up < 0:
         raise UserError("--repeats, --batch and --image-size must be at least 1.")
+    for name in args.against:
+        if "=" in name:
+            raise UserError(f"--against {name} is no system; put another option after --against.")
     if args.output:
         make_folder(args.output, "--output")
     cfg = load_config(args.config_file, args.opts)

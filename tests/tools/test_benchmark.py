@@ -76,6 +76,7 @@ def test_it_writes_what_it_prints(benchmark, tmp_path, capsys):
     [
         (["--task", "eval", "--repeats", "0"], "must be at least 1"),
         (["--task", "eval", "--against", "gone.py"], "gone.py doesn't exist"),
+        (["--task", "eval", "--against", "released", "a.b=1"], "--against a.b=1 is no system"),
     ],
 )
 def test_mistakes_are_one_line(benchmark, words, message, capsys):
