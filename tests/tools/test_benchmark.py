@@ -80,6 +80,6 @@ def test_it_writes_what_it_prints(benchmark, tmp_path, capsys):
     ],
 )
 def test_mistakes_are_one_line(benchmark, words, message, capsys):
-    assert benchmark.main(["--config-file", CONFIG, *words, *SMALL]) == 1
+    assert benchmark.main(["--config-file", CONFIG, *words, "--batch", "1", *SMALL]) == 1
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1
