@@ -17,6 +17,8 @@ from imted.errors import UserError
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
+_HELD = (errno.EACCES, errno.EAGAIN)
+"""What the system says of a lock that another process has."""
 LAST = "last_checkpoint"
 METRICS = "metrics.json"
 CHECKPOINTS = (
@@ -44,7 +46,7 @@ def locked(folder: str) -> Iterator[None]:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
+            if error.errno not in _HELD:
                 logger.warning("%s can't be locked (%s): see that one run uses it.", folder, error)
                 yield
                 return
@@ -68,7 +70,7 @@ def in_use(folder: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        return error.errno in (errno.EACCES, errno.EAGAIN)
+        return error.errno in _HELD
     return False
 
 
