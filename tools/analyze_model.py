@@ -10,9 +10,9 @@ import imted  # noqa: F401  # first, so that no library warns of another
 import argparse
 import logging
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from statistics import median, quantiles
 from typing import Any
 
@@ -30,24 +30,16 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 from torch import nn
 
+from imted.benchmark.clock import timed
+from imted.benchmark.steps import STAGES
+from imted.benchmark.systems import CLASSES
 from imted.engine.config import load_config
 from imted.engine.settings import Run
 from imted.errors import UserError, exit_status
 
 TASKS = ("flop", "activation", "parameter", "structure", "speed")
-NUM_CLASSES = 80
-"""Where the config takes the number of classes from a data set."""
 WARM_UP = 3
 """Inputs that are not timed."""
-PARTS = {
-    "encoder": "backbone.net",
-    "pyramid": "backbone",  # without the encoder
-    "RPN": "proposal_generator",
-    "RoI pooling, modulator": "roi_heads.box_pooler",
-    "box head": "roi_heads.box_head",
-    "box predictor": "roi_heads.box_predictor",
-    "mask head": "roi_heads.mask_head",
-}
 EPILOG = """\
 examples
   python tools/analyze_model.py --tasks parameter flop --config-file \\
@@ -80,8 +72,8 @@ def build_model(cfg: DictConfig) -> nn.Module:
     heads = cfg.model.get("roi_heads")
     if heads is not None:
         if not isinstance(heads.get("num_classes"), int):
-            print(f"model.roi_heads.num_classes follows from data; {NUM_CLASSES} are assumed.")
-            heads.num_classes = NUM_CLASSES
+            print(f"model.roi_heads.num_classes follows from data; {CLASSES} are assumed.")
+            heads.num_classes = CLASSES
         if OmegaConf.select(heads, "box_predictor.test_score_thresh") is not None:
             heads.box_predictor.test_score_thresh = 0.0  # no random score is above another
     torch.manual_seed(cfg.train.seed)
@@ -122,9 +114,10 @@ def count_flops(model: nn.Module, batches: Iterator[list[dict]]) -> None:
         flops = FlopCountAnalysis(model, batch)
         flops.set_op_handle("aten::scaled_dot_product_attention", count_attention)
         modules = flops.by_module()
-        for part, name in PARTS.items():
+        for part, name in STAGES.items():
+            within = (other for other in STAGES.values() if other.startswith(f"{name}."))
             by_part[part] += modules.get(f"model.{name}", 0)
-        by_part["pyramid"] -= modules.get("model.backbone.net", 0)
+            by_part[part] -= sum(modules.get(f"model.{other}", 0) for other in within)
         by_operator.update(flops.by_operator())
         totals.append(flops.total())
     assert flops is not None
@@ -159,23 +152,15 @@ def measure_speed(model: nn.Module, batches: list[list[dict]]) -> None:
     device = next(model.parameters()).device
     seconds = []
     for i, batch in enumerate([*batches[:1] * WARM_UP, *batches]):
-        _synchronize(device)
-        start = time.perf_counter()
-        model(batch)
-        _synchronize(device)
+        spent = timed(partial(model, batch), device)
         if i >= WARM_UP:
-            seconds.append(time.perf_counter() - start)
+            seconds.append(spent)
     quarter, _, three_quarters = quantiles(seconds, n=4) if len(seconds) > 1 else seconds * 3
     print(
         f"{1000 * median(seconds):.1f} ms an image (half of them {1000 * quarter:.1f} to "
         f"{1000 * three_quarters:.1f}), {1 / median(seconds):.2f} images/s on {device}, "
         f"{torch.get_num_threads()} threads"
     )
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @exit_status

@@ -5,16 +5,15 @@ import imted  # noqa: F401  # first, so that no library warns of another
 
 # isort: split
 import argparse
-import json
 import os
 import sys
-from pathlib import Path
 
 import torch
 from detectron2.evaluation import inference_on_dataset
 from omegaconf import OmegaConf
 from torch.nn.functional import interpolate
 
+from imted.atomic import read_json
 from imted.engine.dataset import complete_from_dataset
 from imted.engine.evaluate import build_test
 from imted.errors import UserError, exit_status
@@ -93,8 +92,8 @@ def compare(results: dict, source: str) -> list[str]:
     known = {}
     if os.path.isfile(path):
         try:
-            known = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (ValueError, RecursionError):
+            known = read_json(path)
+        except ValueError:
             raise UserError(f"{path} isn't a run's results.json; remove it.") from None
     lines = []
     for task, metrics in results.items():

@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from torchvision.transforms import v2
 
+from imted.atomic import read_json
 from imted.checkpoint import read_state_dict
 from imted.engine.config import load_config
 from imted.engine.dataset import complete_from_dataset
@@ -109,11 +110,10 @@ def read_history(path: str) -> list[dict[str, float]]:
 
 def summarize(path: str) -> list[str]:
     """Turn a results.json into a line per task."""
-    with open(path) as file:
-        try:
-            results = json.load(file)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path} is not readable as JSON: {error}.") from error
+    try:
+        results = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is not readable as JSON: {error}.") from error
     lines = []
     for task, name in (("bbox", "box"), ("segm", "mask")):
         ap50 = results.get(task, {}).get("AP50")

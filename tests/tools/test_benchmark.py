@@ -4,6 +4,9 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 
+from imted.benchmark.steps import step_by_stage
+from imted.benchmark.systems import build_systems, make_batch
+from imted.engine.config import load_config
 from imted.modeling import roi_pooler
 
 CONFIG = "configs/quickstart.py"
@@ -16,16 +19,13 @@ def benchmark(load_script):
 
 
 @pytest.fixture
-def systems(benchmark):
+def systems():
     """Return ours and the released way, and a batch."""
-    words = ["--config-file", CONFIG, "--task", "train", "--against", "released"]
-    args = benchmark._parser().parse_args([*words, "--image-size", "64", "96", "--batch", "2"])
-    cfg = benchmark.load_config(CONFIG, SMALL)
-    cpu = torch.device("cpu")
-    return benchmark.build_systems(cfg, args, cpu, True), benchmark.make_batch(args, 0, True)
+    systems = build_systems(load_config(CONFIG, SMALL), ["released"], torch.device("cpu"), True)
+    return systems, make_batch(2, (64, 96), seed=0, train=True)
 
 
-def test_the_released_way_computes_the_same(benchmark, systems):
+def test_the_released_way_computes_the_same(systems):
     (ours, released), batch = systems
     torch.nn.init.ones_(ours.model.roi_heads.box_pooler.scale)  # at zero the pyramid isn't seen
     released.model.load_state_dict(ours.model.state_dict())
@@ -45,10 +45,10 @@ def test_the_released_way_computes_the_same(benchmark, systems):
     assert roi_pooler.MAX_CELLS  # what the other way changes is changed back
 
 
-def test_stages_are_parts_of_the_step(benchmark, systems):
+def test_stages_are_parts_of_the_step(systems):
     (ours, _), batch = systems
     with EventStorage():
-        spent = benchmark.step_by_stage(ours, batch, torch.device("cpu"))
+        spent = step_by_stage(ours, batch, torch.device("cpu"))
     assert set(spent) >= {"encoder", "pyramid", "RPN", "box head", "backward", "optimizer"}
     assert all(seconds >= 0 for seconds in spent.values())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in ours.model.modules())

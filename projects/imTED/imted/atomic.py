@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, whatever ends the process meanwhile."""
+"""Files that are written whole or not at all, whatever ends the process; and JSON read back."""
 
 import errno
 import json
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from detectron2.utils.file_io import PathManager
 
 from imted.errors import UserError
 
@@ -51,6 +53,23 @@ def write_text(text: str, path: str | os.PathLike) -> None:
 def write_json(content: Any, path: str | os.PathLike, indent: int | None = None) -> None:
     """Write a json file as :func:`write_text` does."""
     write_text(json.dumps(content, indent=indent), path)
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a json file.
+
+    Args:
+        path: A path or any URL that iopath reads.
+
+    Raises:
+        OSError: It isn't there, or can't be read.
+        ValueError: It is no JSON, no text, or nested more deeply than Python reads.
+    """
+    with PathManager.open(os.fspath(path), encoding="utf-8") as file:
+        try:
+            return json.load(file)
+        except RecursionError as error:
+            raise ValueError(str(error)) from None
 
 
 def _os_error(error: BaseException | None, folder: str) -> OSError | None:

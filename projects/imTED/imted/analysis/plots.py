@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure  # without pyplot: no display, no global state
+
+from imted.visualization.plots import save_figure
 
 from .accumulate import RECALLS
 from .curves import F1Curve
@@ -45,7 +46,7 @@ def save_precision_curves(
         axes.set(xlabel="recall", ylabel="precision", title=f"IoU {iou}", ylim=(0, 1.02))
         axes.set_xlim(0, 1)
     panels[-1].legend(loc="upper right", fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_f1_curves(curves: Sequence[F1Curve], names: Sequence[str], path: str) -> None:
@@ -61,7 +62,7 @@ def save_f1_curves(curves: Sequence[F1Curve], names: Sequence[str], path: str) -
         axes.axvline(best["score"], color=GREY, linestyle=":", linewidth=1)
     axes.set(xlabel="score threshold", ylabel="F1 at IoU 0.5", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(loc="lower center", fontsize=8, ncols=3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_confusion(matrix: np.ndarray, names: Sequence[str], path: str) -> None:
@@ -83,7 +84,7 @@ def save_confusion(matrix: np.ndarray, names: Sequence[str], path: str) -> None:
     axes.set_yticks(list(places), shown, fontsize=8)
     axes.set(xlabel="class of the detection", ylabel="class of the object")
     figure.colorbar(image, ax=axes, shrink=0.7, label="part of the row")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_errors(gains: Mapping[str, float], path: str) -> None:
@@ -96,7 +97,7 @@ def save_errors(gains: Mapping[str, float], path: str) -> None:
     axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
     axes.set_xlabel("AP50 gained when all errors of the kind are fixed (dAP)")
     axes.margins(x=0.1)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _plot_classes(
@@ -118,8 +119,3 @@ def _at(curve: F1Curve, thresholds: np.ndarray) -> np.ndarray:
         return np.full(len(thresholds), np.nan)
     place = np.searchsorted(-curve.thresholds, -thresholds, side="right") - 1
     return np.where(place >= 0, curve.f1[np.maximum(place, 0)], 0.0)
-
-
-def _save(figure: Figure, path: str) -> None:
-    FigureCanvasAgg(figure)
-    figure.savefig(path)

@@ -1,12 +1,12 @@
 """COCO-format json files: reading, and registering them with Detectron2."""
 
-import json
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 
+from imted.atomic import read_json
 from imted.errors import UserError
 
 SECTIONS = ("images", "annotations", "categories")
@@ -34,9 +34,8 @@ def read_coco(json_file: str, references: bool = False) -> dict[str, Any]:
             "the file (datasets/README.md)."
         )
     try:
-        with PathManager.open(json_file) as file:
-            content = json.load(file)
-    except (ValueError, RecursionError) as error:  # malformed JSON, not text, or absurdly deep
+        content = read_json(json_file)
+    except ValueError as error:
         raise UserError(f"{json_file} is not readable as JSON: {error}.") from error
     expected = "a COCO data set is an object with the lists " + ", ".join(map(repr, SECTIONS))
     if isinstance(content, list):

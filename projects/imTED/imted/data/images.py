@@ -1,6 +1,5 @@
 """Images without labels, for pre-training a masked autoencoder."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from imted.atomic import read_json
 from imted.data.pixels import read_pixels
 from imted.errors import UserError
 
@@ -35,9 +35,9 @@ def list_images(images: str, json_file: str = "") -> list[dict[str, str]]:
         )
     if json_file:
         try:
-            entries = json.loads(Path(json_file).read_text())["images"]
+            entries = read_json(json_file)["images"]
             names = [entry["file_name"] for entry in entries]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{json_file} cannot be read as a COCO json with 'images' that have a 'file_name' "
                 f"({error!r}); correct dataloader.train.dataset.json_file."

@@ -6,7 +6,6 @@ log.txt gets everything that any library logs, without colours.
 import argparse
 import contextlib
 import io
-import json
 import logging
 import math
 import os
@@ -22,6 +21,7 @@ from detectron2.utils.collect_env import collect_env_info
 from omegaconf import DictConfig, OmegaConf
 
 import imted
+from imted.atomic import read_json
 from imted.checkpoint import LoadReport
 from imted.coco_check.dataset import Split
 from imted.engine.settings import Run
@@ -264,8 +264,7 @@ def _read_best(folder: str) -> dict[str, Any] | None:
     path = os.path.join(folder, "model_best.json")
     if not (os.path.isfile(path) and _is_file(folder, "model_best.pth")):
         return None
-    with open(path) as file:
-        return json.load(file)
+    return read_json(path)
 
 
 def _is_file(folder: str, name: str) -> bool:

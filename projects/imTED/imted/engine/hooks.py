@@ -1,6 +1,5 @@
 """Hooks and writers beyond Detectron2's own."""
 
-import json
 import logging
 import os
 import random
@@ -20,7 +19,7 @@ from detectron2.engine.hooks import PeriodicCheckpointer as D2PeriodicCheckpoint
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 
-from imted.atomic import write_json
+from imted.atomic import read_json, write_json
 from imted.engine.stopping import STOP, Stopped, name_of
 from imted.engine.trainer import peak_memory
 from imted.errors import UserError
@@ -165,10 +164,9 @@ class BestCheckpointer(D2BestCheckpointer):
 
     def _read(self) -> dict[str, Any]:
         try:
-            with open(self._record, encoding="utf-8") as file:
-                record = json.load(file)
+            record = read_json(self._record)
             return {key: record[key] for key in ("metric", "value", "iteration")}
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise UserError(
                 f"{self._record} isn't readable ({error}); remove it to start looking for the "
                 "best weights anew."

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
-from imted.atomic import replacing
 from imted.sweep.statistics import mean_interval
+from imted.visualization.plots import save_figure
 
 DPI = 110
 Curve = Sequence[tuple[int, float]]
@@ -34,7 +33,7 @@ def save_metrics(values: Mapping[str, Mapping[str, float]], metric: str, path: s
     axes.set(yticks=range(len(values)), yticklabels=list(values), xlabel=metric)
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_curves(curves: Mapping[str, Sequence[Curve]], metric: str, path: str) -> None:
@@ -62,9 +61,4 @@ def save_curves(curves: Mapping[str, Sequence[Curve]], metric: str, path: str) -
     axes.set(xlabel="iterations", ylabel=metric)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: str) -> None:
-    with replacing(path) as partial:
-        FigureCanvasAgg(figure).print_png(partial)
+    save_figure(figure, path)

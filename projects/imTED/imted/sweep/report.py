@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from imted.atomic import replacing, write_text
+from imted.atomic import read_json, replacing, write_text
 from imted.engine.hooks import EVALUATED
 from imted.engine.run_folder import read_metrics
 from imted.errors import UserError
@@ -184,11 +184,11 @@ def _seed_of(folder: Path, config: Mapping[str, Any]) -> str:
 def _read_metrics(folder: Path) -> dict[str, float | None]:
     path = folder / RESULTS
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         values = {f"{t}/{m}": v for t, metrics in content.items() for m, v in metrics.items()}
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; correct the path.") from None
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError):
         values = {"": ""}
     if not all(v is None or isinstance(v, int | float) for v in values.values()):
         raise UserError(f"{path} is not a results.json of this project; name a run's own.")

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from imted.atomic import write_json
+from imted.atomic import read_json, write_json
 from imted.engine.config import build, load_config
 from imted.engine.hooks import EVALUATED
 from imted.engine.run_folder import in_use, read_last, read_metrics
@@ -131,13 +131,13 @@ def read_record(folder: str | Path) -> dict[str, Any] | None:
     """Read what :func:`write_record` has written; None where there is nothing."""
     path = Path(folder, RECORD)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         return (
             record if {"number", "name", "group", "max_iter", "config"} <= record.keys() else None
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path} can't be read ({error}); remove it with its run.") from None
 
 

@@ -1,6 +1,5 @@
 """Write synthetic scenes as a COCO data set: images and one json for each split."""
 
-import json
 import multiprocessing
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from imted.atomic import write_json
+from imted.atomic import read_json, write_json
 from imted.errors import UserError
 from imted.synthetic.shapes import CLASS_NAMES, Instance, Scene, ShapesOptions, render_scene
 
@@ -155,6 +154,6 @@ def _info(split: str, num_images: int, seed: int, options: ShapesOptions) -> dic
 
 def _written_info(annotations: Path) -> Any:
     try:
-        return json.loads(annotations.read_text(encoding="utf-8")).get("info")
+        return read_json(annotations).get("info")
     except (ValueError, AttributeError):
         return None

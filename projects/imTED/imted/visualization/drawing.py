@@ -1,6 +1,5 @@
 """Draw annotations, training samples and predictions on images, with Detectron2's Visualizer."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from detectron2.utils.colormap import colormap
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.visualizer import Visualizer
 
+from imted.atomic import read_json
 from imted.errors import UserError
 
 LONG_SIDE = 800
@@ -177,9 +177,8 @@ def load_predictions(path: str) -> dict[int, list[dict[str, Any]]]:
     if not PathManager.isfile(path):
         raise UserError(f"{path}: there is no such predictions file.")
     try:
-        with PathManager.open(path) as file:
-            results = json.load(file)
-    except (ValueError, RecursionError) as error:
+        results = read_json(path)
+    except ValueError as error:
         raise UserError(f"{path} is not readable as JSON: {error}.") from error
     needed = {"image_id", "category_id", "bbox", "score"}
     if not isinstance(results, list) or not all(

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure  # without pyplot: no display, no global st
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
+from imted.atomic import replacing
+
 DPI = 100
 SHEET_WIDTH = 12
 """Width of a sheet of pictures, in inches."""
@@ -87,7 +89,7 @@ def save_losses(history: Sequence[Mapping[str, float]], path: str) -> None:
     axes.set_ylabel("learning rate", fontsize=9)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     _tidy(axes)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def save_modulator(scale: np.ndarray, path: str) -> None:
@@ -113,7 +115,13 @@ def save_modulator(scale: np.ndarray, path: str) -> None:
     for axes in (bars, histogram):
         axes.axhline(0, color="black", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: str) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with replacing(path) as partial:
+        FigureCanvasAgg(figure).print_png(partial)
 
 
 def _series(history: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:

@@ -17,7 +17,6 @@ Crowd regions hide nothing and are in no list; nor are objects whose mask has no
 
 import contextlib
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from detectron2.utils.file_io import PathManager
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from imted.atomic import write_json
+from imted.atomic import read_json, write_json
 from imted.errors import UserError
 
 LISTS = ("occluded", "separated")
@@ -183,9 +182,8 @@ def read_list(path: str) -> list[OccludedObject]:
     if not PathManager.isfile(path):
         raise UserError(f"{path}: there is no such list of occluded objects; {fix}.")
     try:
-        with PathManager.open(path) as file:
-            return [OccludedObject(**item) for item in json.load(file)["objects"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return [OccludedObject(**item) for item in read_json(path)["objects"]]
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no list of occluded objects ({error!r}); {fix}.") from error
 
 

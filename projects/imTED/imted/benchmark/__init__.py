@@ -1,0 +1,1 @@
+"""Timing of detectors, of their stages, and of the evaluation."""
