@@ -16,11 +16,18 @@ from iopath.common.file_io import get_cache_dir
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from imted.atomic import replacing
+from imted.atomic import replacing, write_json
 from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder
 
 from .description import KEY, Description, parse_metadata
+from .huggingface import (
+    WEIGHT_FILES,
+    describe_model,
+    is_huggingface,
+    to_huggingface_layout,
+    to_official_layout,
+)
 from .pickled import load_arrays
 
 # Values that checkpoints carry beside tensors, and that are made without executing code: the
@@ -45,12 +52,14 @@ def read_state_dict(
     """Read the weights in a ``.safetensors`` or torch file.
 
     Args:
-        path: A path or any URL that iopath reads.
+        path: A path or any URL that iopath reads, hf://OWNER/NAME for a model of Hugging Face's
+            hub, or the folder of one.
         averaged: Read the average that a training with `train.ema` keeps beside its weights.
         field: What names the path, for messages.
 
     Returns:
-        The state dict; a wrapping ``{"model": …}`` or ``{"state_dict": …}`` is taken off.
+        The state dict; a wrapping ``{"model": …}`` or ``{"state_dict": …}`` is taken off, and a
+        ViT MAE of transformers' has the names of MAE's own files.
 
     Raises:
         UserError: If the file is missing, is no checkpoint, holds no average when that is wanted,
@@ -71,7 +80,8 @@ def read_state_dict(
     }
     if not weights:
         raise UserError(f"{path} ({field}) holds no weights; give a checkpoint.")
-    return _without_wrappers(weights)
+    weights = _without_wrappers(weights)
+    return to_official_layout(weights) if is_huggingface(weights) else weights
 
 
 def read_description(path: str, field: str = "train.init_checkpoint") -> Description | None:
@@ -150,14 +160,21 @@ def _local_file(path: str, field: str) -> str:
     try:
         local = PathManager.get_local_path(path)
     except Exception as error:  # whatever a URL handler raises, the user's part is the same
-        raise UserError(f"{path} ({field}) cannot be fetched: {error}") from None
+        raise UserError(f"{path} ({field}) cannot be fetched: {_first_line(error)}") from None
     finally:
         socket.setdefaulttimeout(patience)
     if Path(local).is_dir():
-        raise UserError(f"{path} ({field}) is a folder; name the file in it.")
+        found = [name for name in WEIGHT_FILES if Path(local, name).is_file()]
+        if not found:
+            raise UserError(f"{path} ({field}) is a folder; name the file in it.")
+        local = os.path.join(local, found[0])
     if not Path(local).is_file():
         raise UserError(f"{path} ({field}) does not exist; correct the path.")
     return str(local)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line), type(error).__name__)
 
 
 def load_torch(local: str, mmap: bool = False) -> Any:
@@ -198,8 +215,23 @@ def require_finite(weights: Mapping[str, torch.Tensor], source: str) -> None:
 
 
 def save_mae(model: MaskedAutoencoder, path: str) -> None:
-    """Write encoder and decoder in the official MAE layout; see :func:`save_state_dict`."""
-    save_state_dict(model.official_state_dict(), path)
+    """Write a masked autoencoder.
+
+    Args:
+        model: Encoder and decoder.
+        path: A file gets the layout of MAE's own, see :func:`save_state_dict`; a path without a
+            suffix is a folder for transformers' ``ViTMAEForPreTraining.from_pretrained``.
+
+    Raises:
+        UserError: It can't be written.
+    """
+    weights = model.official_state_dict()
+    if Path(path).suffix:
+        save_state_dict(weights, path)
+        return
+    save_state_dict(to_huggingface_layout(weights), os.path.join(path, WEIGHT_FILES[0]))
+    for name, content in describe_model(model).items():
+        write_json(content, os.path.join(path, name), indent=2)
 
 
 def save_state_dict(
