@@ -81,7 +81,7 @@ def test_last_override_of_a_key_counts(path):
         ("train.max_itr=5", "train.max_itr is not in {path}; did you mean train.max_iter?"),
         ("trian.max_iter=5", "did you mean train.max_iter?"),
         ("max_iter=5", "did you mean train.max_iter?"),
-        ("train.xyz=5", "train has output_dir, init_checkpoint, max_iter, overwrite"),
+        ("train.xyz=5", "train has output_dir, init_checkpoint, max_iter, epochs, overwrite"),
         ("model.widht=5", "did you mean model.width?"),
         ("model.dept=5", "did you mean model.depth?"),
         ("model.layers.0.dept=5", "did you mean model.layers.0.depth?"),

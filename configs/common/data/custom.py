@@ -7,14 +7,7 @@ come from them.
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
 
-from .coco_json import dataloader, dataset
-
-dataset.update(
-    train_json="",  # COCO-format annotations to train on
-    train_images="",  # the folder that its file names start from
-    val_json="",  # held-out annotations
-    val_images="",
-)
+from .custom_photos import dataloader, dataset
 
 dataloader.train.mapper.augmentations = [
     L(T.RandomFlip)(horizontal=True),

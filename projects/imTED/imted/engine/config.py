@@ -5,6 +5,7 @@ import inspect
 import logging
 import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 from detectron2.config import LazyConfig, instantiate
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from imted import model_zoo
+from imted.engine.epochs import check_epochs
 from imted.engine.settings import complete_train
 from imted.engine.yaml_config import read_yaml
 from imted.errors import UserError
@@ -49,6 +51,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
         raise UserError(f"{path} doesn't define {', '.join(missing)}.")
     complete_train(cfg, path)
     override_config(cfg, overrides, path)
+    check_epochs(cfg, overrides, path)
     return cfg
 
 
@@ -126,7 +129,8 @@ def _assign(cfg: DictConfig, key: str, value: Any, path: str) -> None:
         for name, item in value.items():
             _assign(cfg, f"{key}.{name}", item, path)
         return
-    if not _fits(value, present) and not key.endswith("_target_"):
+    fits = _fits(value, present) or (value is None and _is_optional(cfg, key))
+    if not fits and not key.endswith("_target_"):
         raise UserError(f"{key} must be {_describe(present)}, not {_describe(value)} ({value!r}).")
     if isinstance(present, float) and isinstance(value, int):
         value = float(value)  # so that the next override still finds a float
@@ -265,6 +269,14 @@ def _fits(value: Any, present: Any) -> bool:
     if isinstance(present, DictConfig):
         return value is None or isinstance(value, (dict, *_computes(present)))
     return value is None or not callable(present)  # None, an unknown value, some object
+
+
+def _is_optional(cfg: DictConfig, key: str) -> bool:
+    """Tell whether :class:`imted.engine.settings.TrainSettings` lets a key be null."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent)
+    settings = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
+    return is_dataclass(settings) and node._get_node(name)._is_optional()
 
 
 def _computes(node: DictConfig) -> tuple[type, ...]:

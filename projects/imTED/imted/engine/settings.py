@@ -109,6 +109,8 @@ class TrainSettings:
     init_checkpoint: str = ""
     # Optimizer steps.
     max_iter: int = _setting(90000, least=0, most=2**31 - 1)
+    # In place of max_iter; eval_period and checkpointer.period are then in epochs, too.
+    epochs: float | None = _setting(None, least=0)
     # Whether a new run may take the place of the one that output_dir holds.
     overwrite: bool = False
     # Of weights, data order and augmentation.
@@ -238,7 +240,7 @@ def _check_ranges(cfg: DictConfig, prefix: str, kind: type) -> None:
         key = f"{prefix}.{setting.name}"
         value = _select(cfg, key)
         if value is None:
-            if setting.type != (int | None):
+            if setting.type not in (int | None, float | None):
                 raise UserError(f"{key} is null; give it a value.")
             continue
         if isinstance(setting.type, type) and is_dataclass(setting.type):

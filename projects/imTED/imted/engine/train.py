@@ -19,6 +19,7 @@ from imted.engine.config import build, target_of
 from imted.engine.console import show_end, show_plan, show_weights
 from imted.engine.describe import describe, registered_categories
 from imted.engine.ema import EMAHook
+from imted.engine.epochs import count_iterations
 from imted.engine.evaluate import build_test, check_best_metric, do_test
 from imted.engine.freezing import FrozenEvalHook, freeze
 from imted.engine.hooks import (
@@ -57,6 +58,7 @@ def do_train(run: Run, resume: bool = False) -> None:
     model = build(cfg.model, "model").to(run.device)
     freeze(model, cfg.train.frozen)
     trainer = _build_trainer(run, model)
+    count_iterations(cfg, _dataset_size(trainer))
     description = describe(model, cfg, registered_categories(cfg))
     checkpointer = RunCheckpointer(model, cfg.train.output_dir, description, trainer=trainer)
     averaged, start_iter = _load_weights(cfg, checkpointer, resume)

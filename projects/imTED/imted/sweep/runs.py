@@ -188,6 +188,11 @@ def _plan(
         words[:0] = ["--num-gpus", str(num_gpus)]
     data = cfg.dataloader
     evaluates = data.get("test") is not None and data.get("evaluator") is not None
+    if cfg.train.epochs is not None:
+        raise UserError(
+            f"{point.name}: train.epochs is {cfg.train.epochs:g}, and a sweep counts iterations; "
+            "set train.epochs=null and train.max_iter."
+        )
     return PlannedRun(point, folder, tuple(words), config, cfg.train.max_iter, evaluates)
 
 

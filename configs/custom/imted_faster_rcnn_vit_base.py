@@ -1,0 +1,7 @@
+"""imTED Faster R-CNN, ViT-B, on your own COCO-format json: its mask twin without masks."""
+
+from ..common.boxes_only import boxes_only
+from .imted_mask_rcnn_vit_base import dataloader, dataset, lr_multiplier, model, optimizer, train
+
+model.roi_heads.update(boxes_only.roi_heads)
+dataloader.train.mapper.update(boxes_only.mapper)

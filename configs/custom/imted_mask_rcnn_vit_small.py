@@ -1,0 +1,16 @@
+"""imTED Mask R-CNN, ViT-S, on your own COCO-format json, for one GPU of 24 GB.
+
+4 steps of 4 images an iteration; see imted_mask_rcnn_vit_base.py.
+"""
+
+from ..common.sizes import small
+from .imted_mask_rcnn_vit_base import dataloader, dataset, lr_multiplier, model, optimizer, train
+
+model.backbone.net.update(small.encoder, drop_path_rate=small.drop_path_rate)
+model.roi_heads.decoder.update(small.decoder)
+
+# MAE has no ViT-S: pre-train one (docs/pretraining.md) or name a file.
+train.init_checkpoint = "output/mae_vit_small/mae_final.safetensors"
+train.output_dir = "output/custom_vit_small"
+dataloader.train.total_batch_size = 4
+train.accumulation_steps = 4
