@@ -1,0 +1,104 @@
+"""PASCAL VOC's folders: an XML file for each image, corners in pixels counted from 1."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from imted.errors import UserError
+
+from .coco import CocoBuilder
+
+
+def read_voc(folder: str, first_pixel: int = 1) -> dict[str, CocoBuilder]:
+    """Read a folder of `Annotations/`, `JPEGImages/` and, where there are lists, `ImageSets/Main/`.
+
+    The classes are those of all XML files, by name, so that every split has the same.
+
+    Args:
+        folder: Its path.
+        first_pixel: What the corner of the first pixel is called. 1 as in VOC: then the last
+            corner belongs to the box. 0 as in the XML of some tools: then the box ends there.
+
+    Returns:
+        The data sets by list (train, val, trainval, test), or one "all" where there are no lists.
+
+    Raises:
+        UserError: Something is missing or isn't of VOC's format.
+    """
+    root = Path(folder)
+    files = sorted((root / "Annotations").rglob("*.xml"))
+    if not files:
+        raise UserError(
+            f"{root / 'Annotations'} holds no .xml; give the folder that has Annotations/ and "
+            "JPEGImages/."
+        )
+    trees = {file.stem: (file, _read_xml(file)) for file in files}
+    classes = sorted(
+        {_text(item, "name", file) for file, tree in trees.values() for item in tree.iter("object")}
+    )
+    found = {}
+    for split, names in _lists(root, list(trees)):
+        builder = CocoBuilder(root / "JPEGImages", classes)
+        for name in names:
+            if name not in trees:
+                raise UserError(f"{root}: the list {split!r} names {name!r}, which has no .xml.")
+            _add_image(builder, *trees[name], first_pixel)
+        found[split] = builder
+    return found
+
+
+def _lists(root: Path, everything: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each list of images; those of single classes, which have a second column, are none."""
+    split = False
+    for file in sorted((root / "ImageSets" / "Main").glob("*.txt")):
+        rows = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+        names = [row[0] for row in rows if row]
+        if names and all(len(row) <= 1 for row in rows):
+            split = True
+            yield file.stem, names
+    if not split:
+        yield "all", everything
+
+
+def _read_xml(path: Path) -> ElementTree.Element:
+    try:
+        return ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read as XML ({error}); correct it.") from None
+
+
+def _text(node: ElementTree.Element, tag: str, path: Path) -> str:
+    text = (node.findtext(tag) or "").strip()
+    if not text:
+        raise UserError(f"{path}: <{node.tag}> has no <{tag}>; add it.")
+    return text
+
+
+def _add_image(
+    builder: CocoBuilder, path: Path, tree: ElementTree.Element, first_pixel: int
+) -> None:
+    name = (tree.findtext("filename") or "").strip()
+    # Renamed images keep the old name in their XML: then the file of the XML's own name is meant.
+    image = builder.root / Path(name.replace("\\", "/")).name
+    if not name or not image.is_file():
+        image = next(iter(sorted(builder.root.glob(f"{path.stem}.*"))), image)
+    builder.add_image(image)
+    for item in tree.iter("object"):
+        box = item.find("bndbox")
+        if box is None:
+            raise UserError(f"{path}: an <object> has no <bndbox>; add it.")
+        try:
+            left, top, right, bottom = (
+                float(_text(box, tag, path)) for tag in ("xmin", "ymin", "xmax", "ymax")
+            )
+        except ValueError as error:
+            raise UserError(f"{path}: a corner is no number ({error}); correct it.") from None
+        if min(left, top) < first_pixel:
+            raise UserError(
+                f"{path}: a corner is {min(left, top):g}, and VOC counts pixels from 1; with "
+                "--first-pixel 0, corners count from 0 and boxes end at the last one."
+            )
+        size = (right - left + first_pixel, bottom - top + first_pixel)
+        corner = (left - first_pixel, top - first_pixel)
+        marks = {"difficult": 1} if item.findtext("difficult") == "1" else {}
+        builder.add_object(_text(item, "name", path), (*corner, *size), **marks)
