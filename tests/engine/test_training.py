@@ -259,3 +259,39 @@ def test_eval_only_names_a_checkpoint_without_average(train_net, tmp_path, capsy
     weights = f"train.init_checkpoint={tmp_path / 'model_final.pth'}"
     assert train_net("--eval-only", f"train.output_dir={tmp_path}", weights) == 1
     assert "holds no averaged weights" in capsys.readouterr().err
+
+
+STANDING = ("optimizer.lr=0.0", "train.eval_period=1", "train.checkpointer.period=100")
+
+
+def evaluations(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    return [line["iteration"] + 1 for line in lines if "evaluation_time" in line]
+
+
+@pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_a_training_ends_when_nothing_gets_better(train_net, tmp_path, processes):
+    words = ("--num-gpus", processes, f"train.output_dir={tmp_path}", *STANDING)
+    assert train_net(*words, "train.early_stop.patience=2", "train.log_period=1") == 0
+    # The first is the best; two more, and none at the end once more.
+    assert evaluations(tmp_path) == [1, 2, 3]
+    assert checkpoint(tmp_path)["iteration"] == 2
+    assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
+
+
+def test_patience_outlives_an_interruption(train_net, tmp_path):
+    words = (f"train.output_dir={tmp_path}", "train.log_period=1", *STANDING)
+    assert train_net(*words, "train.max_iter=2") == 0
+    assert train_net("--resume", *words, "train.early_stop.patience=3") == 0
+    assert checkpoint(tmp_path)["iteration"] == 3  # the best was after the first
+    assert train_net("--resume", *words, "train.early_stop.patience=3") == 0
+    assert checkpoint(tmp_path)["iteration"] == 3
+    assert train_net("--resume", *words, "train.early_stop.patience=4") == 0
+    assert checkpoint(tmp_path)["iteration"] == 4
+
+
+@pytest.mark.parametrize("missing", ["train.eval_period=0", "train.best_metric=''"])
+def test_patience_needs_something_to_look_at(train_net, tmp_path, capsys, missing):
+    words = (f"train.output_dir={tmp_path}", "train.early_stop.patience=2", missing)
+    assert train_net(*words) == 1
+    assert "needs evaluations to look at" in capsys.readouterr().err

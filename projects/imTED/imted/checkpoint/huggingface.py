@@ -6,12 +6,13 @@ There, queries, keys and values are separate, and other names stand for the same
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from detectron2.utils.file_io import PathHandler, PathManager
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from timm.models.vision_transformer import Block
 
 from imted.modeling import MaskedAutoencoder
 
@@ -117,6 +118,7 @@ def describe_model(model: MaskedAutoencoder) -> dict[str, dict[str, Any]]:
 
 def _config(model: MaskedAutoencoder, side: int) -> dict[str, Any]:
     encoder, decoder = model.encoder.blocks, model.decoder.decoder_blocks
+    first, first_decoder = cast(Block, encoder[0]), cast(Block, decoder[0])
     return {
         "architectures": ["ViTMAEForPreTraining"],
         "model_type": "vit_mae",
@@ -124,12 +126,12 @@ def _config(model: MaskedAutoencoder, side: int) -> dict[str, Any]:
         "patch_size": model.encoder.patch_size,
         "hidden_size": model.encoder.pos_embed.shape[2],
         "num_hidden_layers": len(encoder),
-        "num_attention_heads": encoder[0].attn.num_heads,
-        "intermediate_size": encoder[0].mlp.fc1.out_features,
+        "num_attention_heads": first.attn.num_heads,
+        "intermediate_size": first.mlp.fc1.out_features,
         "decoder_hidden_size": model.decoder.decoder_embed.out_features,
         "decoder_num_hidden_layers": len(decoder),
-        "decoder_num_attention_heads": decoder[0].attn.num_heads,
-        "decoder_intermediate_size": decoder[0].mlp.fc1.out_features,
+        "decoder_num_attention_heads": first_decoder.attn.num_heads,
+        "decoder_intermediate_size": first_decoder.mlp.fc1.out_features,
         "layer_norm_eps": model.decoder.norm.eps,
         "mask_ratio": model.mask_ratio,
         "norm_pix_loss": model.norm_pix_loss,

@@ -23,6 +23,9 @@ from imted.atomic import read_json, write_json
 from imted.engine.stopping import STOP, Stopped, name_of
 from imted.engine.trainer import peak_memory
 from imted.errors import UserError
+from imted.processes import on_main_process
+
+logger = logging.getLogger(__name__)
 
 STOPPED = "model_stopped"
 """What a run saves, out of its turn, when a signal stops it; the next checkpoint replaces it."""
@@ -112,7 +115,10 @@ class StopHook(HookBase):
 class EvaluationHook(EvalHook):
     """Evaluate periodically and at the end of a training that comes to it."""
 
+    _evaluated: int | None = None  # iterations done at the last evaluation
+
     def _do_eval(self) -> None:
+        self._evaluated = self.trainer.iter + 1
         start = time.perf_counter()
         super()._do_eval()
         seconds = time.perf_counter() - start
@@ -120,7 +126,8 @@ class EvaluationHook(EvalHook):
 
     def after_train(self) -> None:
         """Evaluate; Detectron2's does so after an error in the last iteration, too."""
-        if self.trainer.finished:
+        # Where an evaluation has ended the training, it was the last one.
+        if self.trainer.finished and self._evaluated != self.trainer.iter:
             super().after_train()
 
 
@@ -182,6 +189,57 @@ class BestCheckpointer(D2BestCheckpointer):
                 "iteration": self.best_iter,
             }
             write_json(record, self._record)
+
+
+class EarlyStopHook(HookBase):
+    """End the training once several evaluations in a row were no better than the best one.
+
+    How long ago the best was follows from what the best checkpointer remembers over `--resume`.
+    """
+
+    def __init__(
+        self,
+        patience: int,
+        period: int,
+        checkpointer: Checkpointer,
+        best: BestCheckpointer | None,
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            patience: Evaluations without a better result.
+            period: Iterations between two.
+            checkpointer: Saves model_final.pth.
+            best: Knows the best result; None in all but the main process.
+        """
+        self._patience = patience
+        self._period = period
+        self._checkpointer = checkpointer
+        self._best = best
+
+    def before_train(self) -> None:
+        """Go on with no run that had come to its end; a longer patience goes on with it."""
+        if on_main_process(lambda: self._has_waited(self.trainer.start_iter)):
+            self.trainer.max_iter = self.trainer.start_iter
+
+    def after_step(self) -> None:
+        """Look at the evaluation that has just been, and end the training in all processes."""
+        done = self.trainer.iter + 1
+        if done % self._period or done >= self.trainer.max_iter:
+            return
+        if on_main_process(lambda: self._has_waited(done)):
+            self.trainer.max_iter = done
+            if self._best is not None:
+                self._checkpointer.save("model_final", iteration=self.trainer.iter)
+                logger.info(
+                    "No evaluation in %d iterations was better than the best: the training ends.",
+                    self._patience * self._period,
+                )
+
+    def _has_waited(self, done: int) -> bool:
+        if self._best is None or self._best.best_iter is None:
+            return False
+        return done - (self._best.best_iter + 1) >= self._patience * self._period
 
 
 class ConsolePrinter(CommonMetricPrinter):

@@ -95,6 +95,14 @@ class CheckpointerSettings:
     max_to_keep: int | None = _setting(3, least=1)  # files; null keeps all
 
 
+@dataclass
+class EarlyStopSettings:
+    """An end before `max_iter`, once `best_metric` gets no better; needs evaluations."""
+
+    # Evaluations in a row that are no better than the best; null trains to the end.
+    patience: int | None = _setting(None, least=1)
+
+
 def _default_ddp() -> dict[str, Any]:
     return dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False)
 
@@ -135,6 +143,7 @@ class TrainSettings:
     eval_period: int = _setting(5000, least=0)
     # Keep model_best.pth by this result, such as bbox/AP; "" doesn't.
     best_metric: str = "bbox/AP"
+    early_stop: EarlyStopSettings = field(default_factory=EarlyStopSettings)
     # Iterations.
     log_period: int = _setting(20, least=1)
 
@@ -211,6 +220,14 @@ def check_settings(cfg: DictConfig) -> None:
     for key, choices in _OTHER_CHOICES.items():
         _check_choice(key, _select(cfg, key), choices)
     _check_finite(cfg)
+    train, test = cfg.train, _select(cfg, "dataloader.test")
+    if train.early_stop.patience is not None and not (
+        train.eval_period and train.best_metric and test is not None
+    ):
+        raise UserError(
+            "train.early_stop.patience needs evaluations to look at: set train.eval_period, "
+            "train.best_metric and dataloader.test."
+        )
     if _select(cfg, "dataloader.test") is not None and _select(cfg, "dataloader.evaluator") is None:
         raise UserError(
             "dataloader.evaluator is null; it is needed where there is a dataloader.test "

@@ -27,6 +27,7 @@ from imted.engine.hooks import (
     BestCheckpointer,
     CatchUpHook,
     ConsolePrinter,
+    EarlyStopHook,
     EvaluationHook,
     PeriodicCheckpointer,
     ReseedHook,
@@ -86,6 +87,7 @@ def do_train(run: Run, resume: bool = False) -> None:
     else:
         show_plan(run, trainer, start_iter, _dataset_size(trainer))
     _train(trainer, start_iter, cfg)
+    cfg.train.max_iter = trainer.max_iter  # which an early stop has shortened
     _save_mae(model, cfg.train.output_dir)
     if comm.is_main_process():
         show_end(cfg, results, time.perf_counter() - start)
@@ -240,11 +242,17 @@ def _build_hooks(
     # Before the evaluation, which a stopped run does after --resume.
     built.append(StopHook(checkpointer, periodic))
     after_saving: list[HookBase] = [EvaluationHook(train.eval_period, evaluate)]
+    best_hook = None
     if main and train.best_metric and cfg.dataloader.get("test") is not None:
         best = UntaggedCheckpointer(checkpointer.model, train.output_dir, checkpointer.description)
         if ema is not None:
             best.add_checkpointable("ema", ema.module)
-        after_saving.append(BestCheckpointer(train.eval_period, best, train.best_metric))
+        best_hook = BestCheckpointer(train.eval_period, best, train.best_metric)
+        after_saving.append(best_hook)
+    if train.early_stop.patience is not None:
+        after_saving.append(
+            EarlyStopHook(train.early_stop.patience, train.eval_period, checkpointer, best_hook)
+        )
     built += after_saving
     if due:
         built.append(CatchUpHook(after_saving))

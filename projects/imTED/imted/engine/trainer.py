@@ -70,18 +70,18 @@ class Trainer(SimpleTrainer):
 
         Args:
             start_iter: The first iteration.
-            max_iter: The last one is the one before.
+            max_iter: The last one is the one before; a hook may lower `self.max_iter`.
         """
         self.iter = self.start_iter = start_iter
         self.max_iter = max_iter
         with EventStorage(start_iter) as self.storage:
             try:
                 self.before_train()
-                for self.iter in range(start_iter, max_iter):
+                while self.iter < self.max_iter:
                     self.before_step()
                     self.run_step()
                     self.after_step()
-                self.iter = max(start_iter, max_iter)
+                    self.iter += 1
                 self.finished = True
             finally:
                 self.after_train()

@@ -54,7 +54,7 @@ def _deal(images: list[int], counts: dict[int, Counter[int]], fraction: float) -
         rarest = min(left, key=lambda kind: (left[kind], kind)) if left else None
         dealt = [n for n in rest if rarest is None or counts[n][rarest]]
         for number in dealt:
-            part = max((0, 1), key=lambda p: (wanted[p][rarest] if left else 0, room[p]))
+            part = max((0, 1), key=lambda p: (0 if rarest is None else wanted[p][rarest], room[p]))
             parts[part].add(number)
             room[part] -= 1
             wanted[part].subtract(counts[number])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from imted.errors import UserError
@@ -100,5 +101,5 @@ def _add_image(
             )
         size = (right - left + first_pixel, bottom - top + first_pixel)
         corner = (left - first_pixel, top - first_pixel)
-        marks = {"difficult": 1} if item.findtext("difficult") == "1" else {}
+        marks: dict[str, Any] = {"difficult": 1} if item.findtext("difficult") == "1" else {}
         builder.add_object(_text(item, "name", path), (*corner, *size), **marks)
