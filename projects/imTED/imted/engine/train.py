@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from detectron2.engine import HookBase, create_ddp_model, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
@@ -33,6 +34,7 @@ from imted.engine.hooks import (
     ReseedHook,
     StopHook,
 )
+from imted.engine.memory import memory_sentence
 from imted.engine.run_folder import keep_metrics, read_last
 from imted.engine.settings import Run
 from imted.engine.stopping import STOP
@@ -115,7 +117,8 @@ def _train(trainer: Trainer, start_iter: int, cfg: DictConfig) -> None:
             trainer.train(start_iter, cfg.train.max_iter)
     except Exception as error:
         logger.debug("The training has failed:", exc_info=True)
-        sentence = sentence_of(error)
+        full = isinstance(error, torch.OutOfMemoryError)
+        sentence = memory_sentence(cfg) if full else sentence_of(error)
         if sentence is None and trainer.iter == start_iter and not trainer.finished:
             # Parts that don't fit together show in the first iteration, and the user's part in
             # it no trace makes clear.
