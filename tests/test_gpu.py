@@ -1,0 +1,102 @@
+"""What runs otherwise on a GPU than on a CPU: `python -m pytest -m gpu` on a machine that has one."""
+
+import json
+import math
+
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
+DEVICE = "cuda"
+
+
+def make_batch(objects=2):
+    generator = torch.Generator().manual_seed(0)
+    batch = []
+    for height, width in ((96, 128), (112, 80)):
+        image = torch.randint(256, (3, height, width), dtype=torch.uint8, generator=generator)
+        truth = Instances((height, width))
+        corners = torch.tensor([[8.0, 8.0, 40.0, 50.0], [30.0, 20.0, 70.0, 60.0]])[:objects]
+        truth.gt_boxes, truth.gt_classes = Boxes(corners), torch.arange(objects)
+        batch.append({"image": image, "height": height, "width": width, "instances": truth})
+    return batch
+
+
+@pytest.fixture(autouse=True)
+def exact_products():
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+def test_box_features_and_head_are_those_of_the_cpu(small_detector):
+    model = small_detector().eval()
+    torch.nn.init.normal_(model.roi_heads.box_pooler.scale)
+    image = torch.rand(1, 3, 96, 128)
+    boxes = [Boxes(torch.tensor([[4.0, 6.0, 90.0, 80.0], [10.5, 3.2, 20.1, 30.7]]))]
+    found = []
+    for device in ("cpu", DEVICE):
+        model.to(device)
+        with torch.no_grad():
+            maps = model.backbone(image.to(device))
+            features = [maps[name] for name in model.roi_heads.box_in_features]
+            pooled = model.roi_heads.box_pooler(features, [b.to(device) for b in boxes])
+            found.append((maps["p2"].cpu(), pooled.cpu(), model.roi_heads.box_head(pooled).cpu()))
+    for ours, expected in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("objects", [2, 0])
+def test_losses_and_gradients_are_finite_in_every_precision(small_detector, dtype, objects):
+    model = small_detector().to(DEVICE).train()
+    enabled = dtype is not torch.float32
+    with EventStorage(), torch.autocast(DEVICE, dtype, enabled=enabled):
+        losses = model(make_batch(objects))
+    scale = 128.0 if dtype is torch.float16 else 1.0
+    (sum(losses.values()) * scale).backward()
+    assert all(math.isfinite(value) for value in losses.values())
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert gradients and all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_inference_ends_on_the_device(small_detector, dtype):
+    model = small_detector().to(DEVICE).eval()
+    model.roi_heads.box_predictor.test_score_thresh = 0.0
+    enabled = dtype is not torch.float32
+    with torch.no_grad(), torch.autocast(DEVICE, dtype, enabled=enabled):
+        results = model(make_batch())
+    assert all(len(result["instances"]) for result in results)
+    assert all(result["instances"].pred_boxes.device.type == DEVICE for result in results)
+    assert all(result["instances"].scores.isfinite().all() for result in results)
+
+
+@pytest.mark.parametrize("amp", [(), ("bf16",), ("fp16",)])
+def test_a_training_is_resumed(train_net, tmp_path, amp):
+    words = [f"train.device={DEVICE}", f"train.output_dir={tmp_path}", "train.ema.enabled=false"]
+    words += [w for dtype in amp for w in ("train.amp.enabled=true", f"train.amp.dtype={dtype}")]
+    assert train_net(*words, "train.max_iter=3") == 0
+    assert train_net("--resume", *words) == 0
+    saved = torch.load(tmp_path / "model_final.pth", weights_only=True)
+    assert saved["iteration"] == 5
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    assert sum("total_loss" in line for line in lines) == 6
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_train(shell, toy_config, tmp_path):
+    """With NCCL, on as many GPUs as there are."""
+    number = torch.cuda.device_count()
+    process = shell(
+        *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", number),
+        *("train_net.py", "--config-file", toy_config, f"train.device={DEVICE}"),
+        *(f"dataloader.train.total_batch_size={2 * number}", "dataloader.train.num_workers=1"),
+        f"train.output_dir={tmp_path}",
+    )
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "model_final.pth").is_file()
