@@ -35,7 +35,8 @@ train() { "$python" train_net.py --config-file "$@"; }
 stop_and_resume() { # the first run is ended by SIGTERM as soon as it has saved something
     local output=$1
     shift
-    train configs/quickstart.py "$@" train.output_dir="$output" &
+    # Not by the function above: the signal is for Python, not for a shell around it.
+    "$python" train_net.py --config-file configs/quickstart.py "$@" train.output_dir="$output" &
     local run=$!
     until [ -e "$output/last_checkpoint" ] || ! kill -0 $run 2>/dev/null; do sleep 1; done
     kill -TERM $run 2>/dev/null

@@ -5,6 +5,7 @@ There, queries, keys and values are separate, and other names stand for the same
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -150,14 +151,17 @@ class _HubHandler(PathHandler):
         name, _, revision = path.removeprefix(self.PREFIX).partition("@")
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
             raise ValueError("a model of the hub is written hf://OWNER/NAME or .../NAME@REVISION")
+        for file in () if force else WEIGHT_FILES:  # asking the hub first takes time offline
+            with suppress(LocalEntryNotFoundError):
+                return hf_hub_download(name, file, revision=revision or None, local_files_only=True)
         for file in WEIGHT_FILES:
             try:
                 return hf_hub_download(name, file, revision=revision or None, force_download=force)
             except LocalEntryNotFoundError:
-                reason = "it isn't in the cache, and the hub can't be reached"
+                raise ValueError("it isn't in the cache, and the hub can't be reached") from None
             except EntryNotFoundError:
-                reason = f"it has no {' or '.join(WEIGHT_FILES)}"
-        raise ValueError(reason)
+                continue
+        raise ValueError(f"it has no {' or '.join(WEIGHT_FILES)}")
 
     def _open(self, path: str, mode: str = "r", **kwargs: Any) -> Any:
         return Path(self._get_local_path(path)).open(mode)
