@@ -1,4 +1,4 @@
-"""What runs otherwise on a GPU than on a CPU: `python -m pytest -m gpu` on a machine that has one."""
+"""What runs otherwise on a GPU than on a CPU: `python -m pytest -m gpu` where there is one."""
 
 import json
 import math
