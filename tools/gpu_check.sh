@@ -15,11 +15,11 @@ export DETECTRON2_DATASETS=${DETECTRON2_DATASETS:-$folder/datasets}
 
 if [ "${2:-}" = --dry-run ]; then
     short=(train.max_iter=4 train.eval_period=0 train.checkpointer.period=2 train.device=cpu)
-    precisions=(bf16) benchmark=(--image-size 96 128 --repeats 1 --warm-up 0) images=(--train-images 20 --val-images 4)
+    precisions=(bf16) benchmark=(--image-size 96 128 --repeats 1 --warm-up 0) images=(--train-images 20 --val-images 4) pretrain=8
     sizes=(small) mae=(train.max_iter=4 dataloader.train.total_batch_size=4) seeds='train.seed=0,1'
     device=(train.device=cpu) rois=('model.proposal_generator.post_nms_topk=[20,20]')
 else
-    short=() precisions=(bf16 fp16) benchmark=(--repeats 20 --warm-up 5) images=(--pretrain-images 20000)
+    short=() precisions=(bf16 fp16) benchmark=(--repeats 20 --warm-up 5) images=() pretrain=20000
     sizes=(small base large) mae=(train.max_iter=15000 train.amp.enabled=true) seeds='train.seed=range(5)'
     device=() rois=()
 fi
@@ -49,7 +49,7 @@ stop_and_resume() { # the first run is ended by SIGTERM as soon as it has saved 
 step shapes "$python" datasets/prepare_shapes.py --output "$DETECTRON2_DATASETS/shapes" \
     --max-objects 4 --min-object 0.25 --class-colours ${images[@]+"${images[@]}"}
 step shapes_scales "$python" datasets/prepare_shapes.py --output "$DETECTRON2_DATASETS/shapes_scales" \
-    --class-colours ${images[@]+"${images[@]}"}
+    --class-colours --pretrain-images "$pretrain" ${images[@]+"${images[@]}"}
 
 step tests "$python" -m pytest -m gpu
 for precision in "${precisions[@]}"; do
@@ -65,7 +65,7 @@ for size in "${sizes[@]}"; do
         --against released "configs/baselines/mask_rcnn_vitdet_${size}_3x.py"
 done
 step mae train configs/pretrain/mae_vit_tiny.py train.output_dir="$folder/mae" "${mae[@]}" \
-    dataloader.train.dataset.images="$DETECTRON2_DATASETS/shapes_scales/train" ${device[@]+"${device[@]}"}
+    dataloader.train.dataset.images="$DETECTRON2_DATASETS/shapes_scales/pretrain" ${device[@]+"${device[@]}"}
 step ladder "$python" tools/sweep.py --config-file configs/many_scales.py --output "$folder/ladder" \
     model.roi_heads.variant=integral,imted "$seeds" ${short[@]+"${short[@]}"}
 exit $failed

@@ -6,7 +6,6 @@ There, queries, keys and values are separate, and other names stand for the same
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -162,15 +161,6 @@ class _HubHandler(PathHandler):
             except EntryNotFoundError:
                 continue
         raise ValueError(f"it has no {' or '.join(WEIGHT_FILES)}")
-
-    def _open(self, path: str, mode: str = "r", **kwargs: Any) -> Any:
-        return Path(self._get_local_path(path)).open(mode)
-
-    def _isfile(self, path: str, **kwargs: Any) -> bool:
-        return True
-
-    def _exists(self, path: str, **kwargs: Any) -> bool:
-        return True
 
 
 PathManager.register_handler(_HubHandler(), allow_override=True)

@@ -15,7 +15,7 @@ def memory_sentence(cfg: DictConfig) -> str:
     """Name the keys that save memory in this run, with values that leave its results as they are.
 
     A smaller batch is made up for by as many more accumulation steps. Only where that has come to
-    its end are fewer RoIs proposed, which change the training.
+    its end are fewer RoIs sampled, which changes the training.
 
     Args:
         cfg: The config of the training that has run out of memory.

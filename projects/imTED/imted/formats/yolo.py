@@ -33,7 +33,10 @@ def read_yolo(data_yaml: str) -> dict[str, CocoBuilder]:
     Raises:
         UserError: Something is missing, or no YOLO label.
     """
-    about = _read_yaml(Path(data_yaml))
+    path = Path(data_yaml)
+    if path.is_dir():
+        path = path / "data.yaml"
+    about = _read_yaml(path)
     names = about.get("names")
     if isinstance(names, dict) and sorted(names) == list(range(len(names))):
         names = [names[number] for number in range(len(names))]
@@ -45,7 +48,7 @@ def read_yolo(data_yaml: str) -> dict[str, CocoBuilder]:
     found = {}
     for split in SPLITS:
         if about.get(split):
-            images = _images(about, split, Path(data_yaml))
+            images = _images(about, split, path)
             found[split] = _read_split(images, names)
     if not found:
         raise UserError(f"{data_yaml} names none of {', '.join(SPLITS)}; add their folders.")
@@ -53,8 +56,6 @@ def read_yolo(data_yaml: str) -> dict[str, CocoBuilder]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        path = path / "data.yaml"
     try:
         about = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -69,7 +70,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _images(about: dict[str, Any], split: str, data_yaml: Path) -> list[Path]:
     """List the images of a split: of a folder, of a text file of paths, or of several of them."""
-    folder = data_yaml if data_yaml.is_dir() else data_yaml.parent
+    folder = data_yaml.parent
     base = folder / str(about.get("path") or "")
     entries = about[split] if isinstance(about[split], list) else [about[split]]
     images: list[Path] = []
