@@ -133,13 +133,17 @@ def test_error_in_started_processes_ends_with_one_line(shell, toy_config, tmp_pa
 
 @pytest.fixture
 def two_processes(tmp_path):
-    """Start a long run of two processes, and wait for its first checkpoint."""
+    """Start a long run of two processes, and wait for its first checkpoint.
+
+    It never evaluates: a signal in an evaluation ends it with another sentence.
+    """
     paths = [str(ROOT / "tests/engine"), str(ROOT / "projects/imTED")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [
             *(sys.executable, "train_net.py", "--config-file", "tests/engine/toy_config.py"),
             *("--num-gpus", "2", "train.max_iter=1000000", "train.log_period=100"),
+            "train.eval_period=0",
             f"train.output_dir={tmp_path}/run",
         ],
         cwd=ROOT,
