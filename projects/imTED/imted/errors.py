@@ -56,6 +56,11 @@ _OF_PEERS = ("Connection closed by peer", "Connection reset by peer", "Broken pi
 """What gloo says on the other processes."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says; its kind where it says nothing."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def print_any_text() -> None:
     """Let no name of a file or class end the program because the terminal cannot show it."""
     for stream in (sys.stdout, sys.stderr):

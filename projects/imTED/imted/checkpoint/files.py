@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from imted.atomic import replacing, write_json
-from imted.errors import UserError
+from imted.errors import UserError, first_line
 from imted.modeling import MaskedAutoencoder
 
 from .description import KEY, Description, parse_metadata
@@ -160,7 +160,7 @@ def _local_file(path: str, field: str) -> str:
     try:
         local = PathManager.get_local_path(path)
     except Exception as error:  # whatever a URL handler raises, the user's part is the same
-        raise UserError(f"{path} ({field}) cannot be fetched: {_first_line(error)}") from None
+        raise UserError(f"{path} ({field}) cannot be fetched: {first_line(error)}") from None
     finally:
         socket.setdefaulttimeout(patience)
     if Path(local).is_dir():
@@ -171,10 +171,6 @@ def _local_file(path: str, field: str) -> str:
     if not Path(local).is_file():
         raise UserError(f"{path} ({field}) does not exist; correct the path.")
     return str(local)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line), type(error).__name__)
 
 
 def load_torch(local: str, mmap: bool = False) -> Any:

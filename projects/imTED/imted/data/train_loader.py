@@ -1,5 +1,6 @@
 """A training loader whose samples depend on the seed alone, and which resumes in the middle."""
 
+import copy
 import os
 import random
 import signal
@@ -9,7 +10,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from detectron2.data import DatasetFromList
+from detectron2.data import DatasetFromList, DatasetMapper
+from detectron2.data import transforms as T
 from detectron2.data.build import trivial_batch_collator, worker_init_reset_seed
 from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
@@ -17,6 +19,7 @@ from detectron2.utils import comm
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from imted.data.augmentation import DEFAULT, build_augmentations
 from imted.errors import UserError
 
 Draw = tuple[int, int]  # the index of an image and the number of the draw
@@ -30,6 +33,7 @@ def build_train_loader(
     seed: int | None = None,
     aspect_ratio_grouping: bool = True,
     repeat_threshold: float = 0.0,
+    augmentation: str = DEFAULT,
 ) -> DataLoader:
     """Build an endless loader of batches (`list` of what the mapper returns).
 
@@ -50,9 +54,12 @@ def build_train_loader(
             padding. Needs "width" and "height" in the dicts; without them nothing is grouped.
         repeat_threshold: Images with a class that fewer than this part of the images show come
             more often, sqrt(threshold / part) times for their rarest one (LVIS); 0: never.
+        augmentation: Takes the place of a `DatasetMapper`'s own: "detr", "large_scale_jitter" or
+            "strong" (`imted.data.augmentation`); "default" leaves it.
 
     Raises:
-        UserError: The dataset is empty, or the batch can't be split evenly over the processes.
+        UserError: The dataset is empty, the batch can't be split evenly over the processes, or
+            there is no such augmentation.
     """
     seed = comm.shared_random_seed() if seed is None else seed
     world_size = comm.get_world_size()
@@ -63,6 +70,8 @@ def build_train_loader(
         )
     if len(dataset) == 0:
         raise UserError("The training set (dataloader.train.dataset) has no images.")
+    if augmentation != DEFAULT:
+        mapper = _augmented(mapper, augmentation)
     groups = None
     if aspect_ratio_grouping and all("width" in d and "height" in d for d in dataset):
         groups = [int(d["width"] > d["height"]) for d in dataset]
@@ -83,6 +92,22 @@ def build_train_loader(
         # Its own generator: the loader then leaves the process's alone.
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def _augmented(mapper: Callable[[dict], dict | None], name: str) -> DatasetMapper:
+    """Return a mapper with other augmentations."""
+    if not isinstance(mapper, DatasetMapper):
+        raise UserError(
+            f"dataloader.train.augmentation={name} needs Detectron2's DatasetMapper as "
+            f"dataloader.train.mapper, not {type(mapper).__name__}; leave it default."
+        )
+    augmented = copy.copy(mapper)
+    augmented.augmentations = T.AugmentationList(
+        build_augmentations(name, mapper.augmentations.augs)
+    )
+    # They all crop: boxes follow what is left of their masks.
+    augmented.recompute_boxes = mapper.use_instance_mask
+    return augmented
 
 
 def _start_worker(number: int) -> None:

@@ -20,7 +20,7 @@ from imted import model_zoo
 from imted.engine.epochs import check_epochs
 from imted.engine.settings import complete_train
 from imted.engine.yaml_config import read_yaml
-from imted.errors import UserError
+from imted.errors import UserError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def build(node: Any, name: str) -> Any:
         raise
     except Exception as error:  # whatever its parts raise at arguments that don't fit
         logger.debug("%s can't be built:", name, exc_info=True)
-        reason = next(iter(str(error).splitlines()), "")
+        reason = first_line(error)
         raise UserError(
             f"The config's {name} can't be built ({type(error).__name__}: {reason}); correct what "
             "it is given."
@@ -137,7 +137,7 @@ def _assign(cfg: DictConfig, key: str, value: Any, path: str) -> None:
     try:
         OmegaConf.update(cfg, key, value, merge=not other_call)
     except OmegaConfBaseException as error:  # of a key whose type is stated
-        raise UserError(f"{key}={value}: {str(error).splitlines()[0]}.") from error
+        raise UserError(f"{key}={value}: {first_line(error)}.") from error
     if isinstance(value, str) and "${" in value:
         try:
             OmegaConf.select(cfg, key, throw_on_resolution_failure=True)
@@ -155,7 +155,7 @@ def _parse(key: str, text: str, present: Any) -> Any:
     except HydraException as error:
         if isinstance(present, str):
             return text
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f'{key}: can\'t read the value "{text}" ({reason}).') from error
     if isinstance(present, str) and isinstance(value, bool | int | float):
         return text

@@ -30,7 +30,7 @@ from imted.engine.run_folder import locked, prepare
 from imted.engine.settings import Run, make_output_dir
 from imted.engine.stopping import STOP, Stopped
 from imted.engine.train import do_train
-from imted.errors import PEER_ENDED, UserError, sentence_of
+from imted.errors import PEER_ENDED, UserError, first_line, sentence_of
 from imted.processes import on_main_process
 
 EVALUATION = "eval"
@@ -169,7 +169,7 @@ def _save_config(cfg: DictConfig) -> None:
             plain.train.overwrite = False
             LazyConfig.save(plain, partial)
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{error.full_key} of the config has no value ({reason}).") from error
 
 

@@ -11,7 +11,8 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from imted.errors import UserError
+from imted.data import augmentation
+from imted.errors import UserError, first_line
 
 AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -185,6 +186,7 @@ _OTHER_CHOICES = {
     "model.input_format": _FORMATS,
     "dataloader.train.mapper.image_format": _FORMATS,
     "dataloader.test.mapper.image_format": _FORMATS,
+    "dataloader.train.augmentation": augmentation.NAMES,
 }
 
 
@@ -201,7 +203,7 @@ def complete_train(cfg: DictConfig, path: str) -> None:
     try:
         cfg.train = OmegaConf.merge(OmegaConf.structured(TrainSettings), cfg.train)
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         key = f"train.{error.full_key}" if error.full_key else "train"
         raise UserError(f"{key} in {path}: {reason}; see imted/engine/settings.py.") from error
 
@@ -273,7 +275,7 @@ def _select(cfg: DictConfig, key: str) -> Any:
     try:
         return OmegaConf.select(cfg, key)
     except OmegaConfBaseException as error:  # it refers to what isn't there
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{key} has no value ({reason}); set {key}.") from error
 
 

@@ -39,7 +39,7 @@ from imted.engine.run_folder import keep_metrics, read_last
 from imted.engine.settings import Run
 from imted.engine.stopping import STOP
 from imted.engine.trainer import Trainer
-from imted.errors import UserError, sentence_of
+from imted.errors import UserError, first_line, sentence_of
 from imted.modeling import MaskedAutoencoder
 from imted.processes import on_main_process
 
@@ -122,7 +122,7 @@ def _train(trainer: Trainer, start_iter: int, cfg: DictConfig) -> None:
         if sentence is None and trainer.iter == start_iter and not trainer.finished:
             # Parts that don't fit together show in the first iteration, and the user's part in
             # it no trace makes clear.
-            reason = next(iter(str(error).splitlines()), "")
+            reason = first_line(error)
             sentence = (
                 f"The first iteration has failed ({type(error).__name__}: {reason}): mostly, parts "
                 f"of the config don't fit together; log.txt has the trace."

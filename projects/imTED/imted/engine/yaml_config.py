@@ -14,7 +14,7 @@ from detectron2.utils.file_io import PathManager
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 
-from imted.errors import UserError
+from imted.errors import UserError, first_line
 
 _PYTHON = "tag:yaml.org,2002:python/"
 
@@ -62,7 +62,7 @@ def read_yaml(path: str) -> DictConfig:
         with PathManager.open(path) as file:
             content = yaml.load(file, Loader=_Loader)  # a SafeLoader
     except (yaml.YAMLError, ImportError, ValueError, RecursionError) as error:
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        reason = getattr(error, "problem", None) or first_line(error)
         raise UserError(f"{path} can't be read as a config, which is data: {reason}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no config: it is no group of settings.")

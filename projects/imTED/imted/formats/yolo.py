@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from imted.data.images import IMAGE_SUFFIXES
-from imted.errors import UserError
+from imted.errors import UserError, first_line
 
 from .coco import CocoBuilder, common_folder
 
@@ -61,7 +61,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}); name a data.yaml.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{path} is no YAML ({reason}); correct it.") from None
     if not isinstance(about, dict):
         raise UserError(f"{path} is no data.yaml, which has 'train', 'val' and 'names'.")

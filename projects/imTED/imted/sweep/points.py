@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Transformer
 from hydra.errors import HydraException
 
-from imted.errors import UserError
+from imted.errors import UserError, first_line
 
 MAX_NAME = 120
 """Characters of a folder's name; longer ones end in a hash."""
@@ -124,7 +124,7 @@ def _read(word: str) -> Override | None:
         return OverridesParser.create().parse_override(word)
     except HydraException as error:
         if re.search(r"=\s*(choice|range|interval|glob|tag|sort|shuffle)\(", word):
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise UserError(f"{word} can't be read as a sweep ({reason}).") from None
         return None
 
