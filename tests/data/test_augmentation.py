@@ -122,7 +122,7 @@ def test_default_leaves_the_mapper_alone(tmp_path):
 
 def test_what_cannot_be_named(tmp_path):
     resize = T.ResizeShortestEdge(100, max_size=200)
-    with pytest.raises(UserError, match='"mosaic"; it must be \'default\' or \'detr\' or'):
+    with pytest.raises(UserError, match="\"mosaic\"; it must be 'default' or 'detr' or"):
         build_augmentations("mosaic", [resize])
     with pytest.raises(UserError, match="takes its sizes from a ResizeShortestEdge"):
         build_augmentations("strong", [T.RandomFlip()])
