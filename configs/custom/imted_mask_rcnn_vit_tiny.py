@@ -23,4 +23,6 @@ train.output_dir = "output/custom"
 train.max_iter = 1000
 train.clip_grad.enabled = True
 train.eval_period = 500
+train.validation_loss = True
+train.validation_images = 4
 train.checkpointer.period = 500

@@ -51,6 +51,11 @@ def trained(folder):
     return weights, json.loads((folder / "results.json").read_text())
 
 
+def validation_loss(folder):
+    lines = (folder / "metrics.json").read_text().splitlines()
+    return json.loads(lines[-1])["validation/total_loss"]
+
+
 @pytest.fixture
 def one_process(train_net, tmp_path):
     """Train in this process; return what came out."""
@@ -85,6 +90,7 @@ def test_num_gpus_2_gives_the_gradients_of_twice_the_batch(
 
 def test_torchrun_trains_as_one_process_does(one_process, shell, toy_config, tmp_path):
     options = (*PLAIN, "optimizer.lr=0.1", "train.max_iter=4", "train.accumulation_steps=1")
+    options += ("train.validation_loss=true",)
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
     process = shell(
         *(*torchrun, "train_net.py", "--config-file", toy_config),
@@ -92,6 +98,8 @@ def test_torchrun_trains_as_one_process_does(one_process, shell, toy_config, tmp
     )
     assert process.returncode == 0, process.stderr
     assert_same(trained(tmp_path / "two"), one_process(*options))
+    one, two = (validation_loss(tmp_path / name) for name in ("one", "two"))
+    assert two == pytest.approx(one, rel=1e-5)
 
 
 def test_frozen_parts_stay_as_they_are_in_two_processes(one_process, shell, toy_config, tmp_path):

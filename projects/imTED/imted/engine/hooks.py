@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -252,7 +253,8 @@ class ConsolePrinter(CommonMetricPrinter):
 
 class _ThroughputLogger(logging.LoggerAdapter):
     def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
-        msg = msg.rstrip()
+        # Detectron2 prints whatever has "loss" in its name; the last evaluation's has been said.
+        msg = re.sub(r"validation/\S+ \S+\s+", "", msg.rstrip())
         if not torch.cuda.is_available():
             msg += f"  max_mem: {peak_memory() >> 20}M"
         speed = get_event_storage().histories().get("images_per_second")

@@ -20,6 +20,8 @@ LOCK = ".lock"
 _HELD = (errno.EACCES, errno.EAGAIN)
 """What the system says of a lock that another process has."""
 LAST = "last_checkpoint"
+WANDB_ID = "wandb_id.txt"
+"""Names the run on Weights & Biases, so that `--resume` goes on with it."""
 METRICS = "metrics.json"
 CHECKPOINTS = (
     *(LAST, "model_final.pth", "model_best.pth", "model_stopped.pth"),
@@ -27,7 +29,7 @@ CHECKPOINTS = (
 )
 RESULTS = (METRICS, "model_best.json", "mae_final.safetensors", "results.json")
 RECORDS = (
-    *("log.txt*", "events.out.tfevents.*", "config.yaml"),
+    *("log.txt*", "events.out.tfevents.*", "config.yaml", WANDB_ID),
     *("datasets/train.json", "datasets/val.json"),  # repaired copies
 )
 

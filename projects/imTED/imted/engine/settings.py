@@ -104,6 +104,18 @@ class EarlyStopSettings:
     patience: int | None = _setting(None, least=1)
 
 
+@dataclass
+class WandbSettings:
+    """A run on Weights & Biases; the package wandb is installed apart."""
+
+    enabled: bool = False
+    project: str = "imted"
+    # The user or team; null is the one that is logged in.
+    entity: str | None = None
+    # Of the run; null takes output_dir's.
+    name: str | None = None
+
+
 def _default_ddp() -> dict[str, Any]:
     return dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False)
 
@@ -145,8 +157,13 @@ class TrainSettings:
     # Keep model_best.pth by this result, such as bbox/AP; "" doesn't.
     best_metric: str = "bbox/AP"
     early_stop: EarlyStopSettings = field(default_factory=EarlyStopSettings)
+    # Whether each evaluation computes the losses of the test set, too: validation/total_loss.
+    validation_loss: bool = False
+    # Test images that each evaluation draws for TensorBoard, predictions beside the truth.
+    validation_images: int = _setting(0, least=0)
     # Iterations.
     log_period: int = _setting(20, least=1)
+    wandb: WandbSettings = field(default_factory=WandbSettings)
 
 
 _SHARE = Range(0, 1)
@@ -259,7 +276,7 @@ def _check_ranges(cfg: DictConfig, prefix: str, kind: type) -> None:
         key = f"{prefix}.{setting.name}"
         value = _select(cfg, key)
         if value is None:
-            if setting.type not in (int | None, float | None):
+            if setting.type not in (int | None, float | None, str | None):
                 raise UserError(f"{key} is null; give it a value.")
             continue
         if isinstance(setting.type, type) and is_dataclass(setting.type):

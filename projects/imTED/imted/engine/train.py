@@ -39,6 +39,8 @@ from imted.engine.run_folder import keep_metrics, read_last
 from imted.engine.settings import Run
 from imted.engine.stopping import STOP
 from imted.engine.trainer import Trainer
+from imted.engine.validation import draw_validation_images, log_losses, validation_losses
+from imted.engine.wandb_writer import WandbWriter
 from imted.errors import UserError, first_line, sentence_of
 from imted.modeling import MaskedAutoencoder
 from imted.processes import on_main_process
@@ -78,7 +80,7 @@ def do_train(run: Run, resume: bool = False) -> None:
     def evaluate() -> dict[str, Any]:
         results.clear()
         results.update(do_test(run, evaluated))
-        return dict(results)
+        return {**results, **_look_closer(run, evaluated)}
 
     due = on_main_process(lambda: _evaluation_is_due(cfg, start_iter))
     trainer.register_hooks(_build_hooks(cfg, checkpointer, ema, evaluate, due))
@@ -93,6 +95,20 @@ def do_train(run: Run, resume: bool = False) -> None:
     _save_mae(model, cfg.train.output_dir)
     if comm.is_main_process():
         show_end(cfg, results, time.perf_counter() - start)
+
+
+def _look_closer(run: Run, model: nn.Module) -> dict[str, Any]:
+    """Return the losses of the test set, where the config wants them, and draw some images."""
+    cfg = run.cfg
+    if cfg.dataloader.get("test") is None:
+        return {}
+    if cfg.train.validation_images and comm.is_main_process():
+        draw_validation_images(run, model, cfg.train.validation_images)
+    if not cfg.train.validation_loss:
+        return {}
+    losses = validation_losses(run, model)
+    log_losses(losses)
+    return {"validation": losses}
 
 
 def _evaluation_is_due(cfg: DictConfig, start_iter: int) -> bool:
@@ -261,6 +277,7 @@ def _build_hooks(
         built.append(CatchUpHook(after_saving))
     if main:
         writers = [
+            *([WandbWriter(cfg)] if train.wandb.enabled else []),
             ConsolePrinter(train.max_iter),
             JSONWriter(os.path.join(train.output_dir, "metrics.json")),
             TensorboardXWriter(train.output_dir),

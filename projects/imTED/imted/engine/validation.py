@@ -1,0 +1,167 @@
+"""What an evaluation can add to its metrics: losses on the test set, and pictures."""
+
+import copy
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetMapper, MetadataCatalog, build_detection_test_loader
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage, get_event_storage
+from omegaconf import DictConfig
+from PIL import Image
+from torch import nn
+
+from imted.data.pixels import read_pixels
+from imted.engine.config import build
+from imted.engine.settings import Run
+from imted.engine.stopping import stop_between_batches
+from imted.errors import UserError
+from imted.visualization.drawing import draw_annotations, draw_instances
+
+logger = logging.getLogger(__name__)
+
+LONG_SIDE = 1600
+"""Most pixels of a picture's longer side."""
+SCORE = 0.5
+"""Least score of what is drawn."""
+
+
+@torch.no_grad()
+def validation_losses(run: Run, model: nn.Module) -> dict[str, float]:
+    """Compute the training losses on the test set, without augmentation, dropout or drop path.
+
+    What is drawn at random (RoIs) follows from the seed; the training reseeds its own generators
+    before each step, and so goes on as without this.
+
+    Args:
+        run: The run.
+        model: The model itself, not its DDP wrapper.
+
+    Returns:
+        The mean over images of each loss, and of their sum as "total_loss"; the same on all
+        processes.
+
+    Raises:
+        UserError: The test set is without annotations.
+        Stopped: A signal has asked for it.
+    """
+    loader = build_detection_test_loader(
+        build(run.cfg.dataloader.test.dataset, "dataloader.test.dataset"),
+        mapper=_annotated_mapper(run.cfg),
+        batch_size=run.cfg.dataloader.test.get("batch_size", 1),
+        num_workers=run.cfg.dataloader.test.get("num_workers", 0),
+    )
+    sums: Counter[str] = Counter()
+    stop = stop_between_batches(len(loader))
+    with _losses_alone(model), run.autocast(), EventStorage():  # what the model logs goes nowhere
+        for batch in loader:
+            stop()
+            if any("image" in sample and "instances" not in sample for sample in batch):
+                raise UserError(
+                    "train.validation_loss needs annotations, and dataloader.test has images "
+                    "without; set train.validation_loss=false."
+                )
+            torch.manual_seed(run.cfg.train.seed)  # whatever the loader or another batch has drawn
+            for name, loss in model(batch).items():
+                sums[name] += loss.item() * len(batch)
+            sums[""] += len(batch)
+    total: Counter[str] = Counter()
+    for part in comm.all_gather(sums):
+        total.update(part)
+    images = total.pop("")
+    means = {name: value / images for name, value in total.items()}
+    return {"total_loss": sum(means.values()), **means}
+
+
+def log_losses(losses: Mapping[str, float]) -> None:
+    """Write validation losses to the log as the training's are."""
+    parts = "  ".join(f"{name}: {value:.4g}" for name, value in losses.items())
+    logger.info("Validation: %s", parts)
+
+
+def draw_validation_images(run: Run, model: nn.Module, number: int) -> None:
+    """Put some of the test images into TensorBoard: the truth, and to its right the predictions.
+
+    Args:
+        run: The run.
+        model: The model itself.
+        number: How many images, evenly spaced over the test set.
+
+    Raises:
+        UserError: The test set has no name in Detectron2's catalogs, which know the classes.
+    """
+    test = run.cfg.dataloader.test
+    records = build(test.dataset, "dataloader.test.dataset")
+    mapper = build(test.mapper, "dataloader.test.mapper")
+    names = test.dataset.get("names")
+    if names is None:
+        raise UserError(
+            "train.validation_images needs a test set by name (dataloader.test.dataset.names); "
+            "set train.validation_images=0."
+        )
+    metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
+    number = min(number, len(records))
+    for record in (records[i * len(records) // number] for i in range(number)):
+        found = _detect(run, model, mapper(copy.deepcopy(record)))
+        pixels = read_pixels(record["file_name"], "RGB")
+        kept = found[found.scores >= SCORE]
+        pair = [draw_annotations(record, metadata), draw_instances(pixels, kept, metadata)]
+        picture = Image.fromarray(np.concatenate(pair, axis=1))
+        picture.thumbnail((LONG_SIDE, LONG_SIDE))
+        name = f"validation/{record['image_id']}"
+        get_event_storage().put_image(name, torch.from_numpy(np.array(picture)).permute(2, 0, 1))
+
+
+@torch.no_grad()
+def _detect(run: Run, model: nn.Module, sample: dict[str, Any]) -> Any:
+    """Return the objects found in one image, on the CPU."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with run.autocast():
+            return model([sample])[0]["instances"].to("cpu")
+    finally:
+        _restore(modes)
+
+
+def _annotated_mapper(cfg: DictConfig) -> Any:
+    """Return the test set's mapper, which leaves annotations out, so that it keeps them.
+
+    A mapper of another kind than Detectron2's is taken as it is.
+    """
+    mapper = build(cfg.dataloader.test.mapper, "dataloader.test.mapper")
+    train = build(cfg.dataloader.train.mapper, "dataloader.train.mapper")
+    if isinstance(mapper, DatasetMapper) and isinstance(train, DatasetMapper):
+        mapper.is_train = True
+        for name in (
+            *("use_instance_mask", "instance_mask_format"),
+            *("use_keypoint", "keypoint_hflip_indices"),
+        ):
+            setattr(mapper, name, getattr(train, name))
+    return mapper
+
+
+@contextmanager
+def _losses_alone(model: nn.Module) -> Iterator[None]:
+    """Let a model compute losses, with its layers as in evaluation.
+
+    Containers such as the RPN decide by their mode whether they compute losses; modules without
+    parts (dropout, drop path, batch norm), whether they act at random or keep statistics.
+    """
+    modes = {module: module.training for module in model.modules()}
+    for module in modes:
+        module.training = any(True for _ in module.children())
+    try:
+        yield
+    finally:
+        _restore(modes)
+
+
+def _restore(modes: Mapping[nn.Module, bool]) -> None:
+    for module, training in modes.items():
+        module.training = training
