@@ -58,6 +58,10 @@ for precision in "${precisions[@]}"; do
         ${short[@]+"${short[@]}"}
 done
 for size in "${sizes[@]}"; do
+    [ ${#short[@]} -gt 0 ] || step "batch_size_$size" "$python" tools/find_batch_size.py \
+        --config-file "configs/custom/imted_mask_rcnn_vit_$size.py" train.output_dir="$folder/batch" \
+        dataset.train_json="$DETECTRON2_DATASETS/shapes/train.json" dataset.train_images="$DETECTRON2_DATASETS/shapes/train" \
+        dataset.val_json="$DETECTRON2_DATASETS/shapes/val.json" dataset.val_images="$DETECTRON2_DATASETS/shapes/val"
     step "benchmark_$size" "$python" tools/benchmark.py --task eval train \
         --config-file "configs/coco/imted_mask_rcnn_vit_${size}_3x.py" \
         "${benchmark[@]}" --output "$folder/benchmark_$size" \

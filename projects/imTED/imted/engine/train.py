@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -62,7 +62,7 @@ def do_train(run: Run, resume: bool = False) -> None:
         check_best_metric(cfg, build_test(cfg)[1])
     model = build(cfg.model, "model").to(run.device)
     freeze(model, cfg.train.frozen)
-    trainer = _build_trainer(run, model)
+    trainer = build_trainer(run, model, build_loader(cfg))
     count_iterations(cfg, _dataset_size(trainer))
     description = describe(model, cfg, registered_categories(cfg))
     checkpointer = RunCheckpointer(model, cfg.train.output_dir, description, trainer=trainer)
@@ -151,8 +151,8 @@ def _train(trainer: Trainer, start_iter: int, cfg: DictConfig) -> None:
         raise UserError(f"{sentence} In {folder}, {rest}.") from error
 
 
-def _build_trainer(run: Run, model: nn.Module) -> Trainer:
-    """Build the optimizer and the loader, and wrap the model in DDP if there are more processes."""
+def build_trainer(run: Run, model: nn.Module, loader: Iterable[list[dict]]) -> Trainer:
+    """Build the optimizer, and wrap the model in DDP if there are more processes."""
     cfg = run.cfg
     cfg.optimizer.params.model = model
     optimizer = build(cfg.optimizer, "optimizer")
@@ -163,7 +163,7 @@ def _build_trainer(run: Run, model: nn.Module) -> Trainer:
     clip = cfg.train.clip_grad
     return Trainer(
         create_ddp_model(model, **ddp),
-        build_loader(cfg),
+        loader,
         optimizer,
         accumulation_steps=cfg.train.accumulation_steps,
         amp_dtype=run.amp_dtype,
