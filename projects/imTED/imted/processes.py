@@ -19,13 +19,31 @@ def on_main_process(work: Callable[[], T]) -> T:
     Raises:
         UserError: The work raised it; on every process.
     """
+    return _all_outcomes(work, comm.is_main_process())[0]
+
+
+def on_first_of_machine(work: Callable[[], T]) -> T:
+    """Let one process of each machine work, and give all of the machine what it returns.
+
+    All processes must call this.
+
+    Raises:
+        UserError: The work raised it on any machine; on every process.
+    """
+    first = comm.get_rank() - comm.get_local_rank()
+    return _all_outcomes(work, comm.get_local_rank() == 0)[first]
+
+
+def _all_outcomes(work: Callable[[], T], mine: bool) -> list[T]:
+    """Return what the processes that work return, by rank."""
     outcome: T | UserError | None = None
-    if comm.is_main_process():
+    if mine:
         try:
             outcome = work()
         except UserError as error:
             outcome = error
-    outcome = comm.all_gather(outcome)[0]
-    if isinstance(outcome, UserError):
-        raise outcome
-    return outcome
+    outcomes = comm.all_gather(outcome)
+    for outcome in outcomes:
+        if isinstance(outcome, UserError):
+            raise outcome
+    return outcomes

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.utils.file_io import PathManager
 
+from imted.data.shared_records import load_once
 from imted.errors import UserError
+from imted.processes import on_main_process
+
+_CLASSES = ("thing_classes", "thing_dataset_id_to_contiguous_id")
 
 
 class SelfRegistering(Protocol):
@@ -26,8 +30,10 @@ def datasets_root() -> Path:
 
 def dataset_dicts(
     names: str | Sequence[str], filter_empty: bool = True, source: SelfRegistering | None = None
-) -> list[dict]:
+) -> Sequence[dict]:
     """Load data sets by Detectron2's `get_detection_dataset_dicts`, and say what is missing.
+
+    Several processes of a machine share what one of them loads; all must call this.
 
     Args:
         names: One or more names, such as "coco_2017_train".
@@ -47,6 +53,27 @@ def dataset_dicts(
         near = difflib.get_close_matches(unknown, DatasetCatalog.list(), n=1)
         hint = f"did you mean {near[0]}?" if near else "register it in the config."
         raise UserError(f"No data set has the name {unknown!r} (dataloader); {hint}")
+
+    def load() -> list[dict]:
+        return _load(names, filter_empty)
+
+    records = load_once(load)
+    _share_metadata(names)
+    return records
+
+
+def _share_metadata(names: list[str]) -> None:
+    """Let all processes know the classes, which some of Detectron2's loaders find in the data."""
+
+    def read() -> list[dict]:
+        all_facts = [MetadataCatalog.get(name).as_dict() for name in names]
+        return [{key: facts[key] for key in _CLASSES if key in facts} for facts in all_facts]
+
+    for name, facts in zip(names, on_main_process(read), strict=True):
+        MetadataCatalog.get(name).set(**facts)
+
+
+def _load(names: list[str], filter_empty: bool) -> list[dict]:
     title = " and ".join(names)
     try:
         dicts = get_detection_dataset_dicts(names, filter_empty=filter_empty)

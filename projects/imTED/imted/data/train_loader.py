@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -26,7 +26,7 @@ Draw = tuple[int, int]  # the index of an image and the number of the draw
 
 
 def build_train_loader(
-    dataset: list[dict],
+    dataset: Sequence[dict],
     mapper: Callable[[dict], dict | None],
     total_batch_size: int,
     num_workers: int = 0,
@@ -73,8 +73,11 @@ def build_train_loader(
     if augmentation != DEFAULT:
         mapper = _augmented(mapper, augmentation)
     groups = None
-    if aspect_ratio_grouping and all("width" in d and "height" in d for d in dataset):
-        groups = [int(d["width"] > d["height"]) for d in dataset]
+    if aspect_ratio_grouping:
+        sizes = [(d.get("width"), d.get("height")) for d in dataset]
+        known = [(width, height) for width, height in sizes if width and height]
+        if len(known) == len(sizes):
+            groups = [int(width > height) for width, height in known]
     if repeat_threshold > 0:
         factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
             dataset, repeat_threshold
@@ -84,7 +87,12 @@ def build_train_loader(
         sampler = TrainingSampler(len(dataset), seed=seed)
     batch_sampler = ResumableBatchSampler(sampler, total_batch_size // world_size, groups)
     return DataLoader(
-        SeededDataset(DatasetFromList(dataset, copy=False), mapper, seed),
+        SeededDataset(
+            # What is shared is in bytes already.
+            DatasetFromList(dataset, copy=False, serialize=isinstance(dataset, list)),
+            mapper,
+            seed,
+        ),
         batch_sampler=batch_sampler,
         num_workers=num_workers,
         collate_fn=trivial_batch_collator,

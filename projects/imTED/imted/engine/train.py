@@ -102,7 +102,7 @@ def _look_closer(run: Run, model: nn.Module) -> dict[str, Any]:
     cfg = run.cfg
     if cfg.dataloader.get("test") is None:
         return {}
-    if cfg.train.validation_images and comm.is_main_process():
+    if cfg.train.validation_images:
         draw_validation_images(run, model, cfg.train.validation_images)
     if not cfg.train.validation_loss:
         return {}

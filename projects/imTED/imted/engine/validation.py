@@ -87,6 +87,8 @@ def log_losses(losses: Mapping[str, float]) -> None:
 def draw_validation_images(run: Run, model: nn.Module, number: int) -> None:
     """Put some of the test images into TensorBoard: the truth, and to its right the predictions.
 
+    All processes must call this; the main one draws.
+
     Args:
         run: The run.
         model: The model itself.
@@ -105,7 +107,7 @@ def draw_validation_images(run: Run, model: nn.Module, number: int) -> None:
             "set train.validation_images=0."
         )
     metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
-    number = min(number, len(records))
+    number = min(number, len(records)) if comm.is_main_process() else 0
     for record in (records[i * len(records) // number] for i in range(number)):
         found = _detect(run, model, mapper(copy.deepcopy(record)))
         pixels = read_pixels(record["file_name"], "RGB")
