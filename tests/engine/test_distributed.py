@@ -113,6 +113,24 @@ def test_frozen_parts_stay_as_they_are_in_two_processes(one_process, shell, toy_
     assert_same(two, one_process(*options))
 
 
+def test_a_sharded_optimizer_trains_saves_and_resumes_as_a_whole_one(shell, toy_config, tmp_path):
+    def train(name, *options):
+        folder = f"train.output_dir={tmp_path / name}"
+        command = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config, *options)
+        process = shell(*command, "train.ema.enabled=false", folder)
+        assert process.returncode == 0, process.stderr
+        return torch.load(tmp_path / name / "model_final.pth", weights_only=True)
+
+    whole, sharded = train("whole"), train("sharded", "train.shard_optimizer=true")
+    torch.testing.assert_close(sharded, whole, rtol=1e-6, atol=1e-8)
+    assert len(whole["trainer"]["optimizer"]["state"]) == 4  # of two layers
+    for name in ("whole", "sharded"):  # either goes on from the other's checkpoint
+        (tmp_path / name / "last_checkpoint").write_text("model_0000002.pth")
+    changed = ("--resume", "train.shard_optimizer=true")
+    torch.testing.assert_close(train("whole", *changed), whole, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(train("sharded", "--resume"), whole, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of threads")
 @pytest.mark.parametrize("launched_by", ["num_gpus", "torchrun"])
 def test_no_thread_of_the_process_group_is_left_at_exit(shell, toy_config, tmp_path, launched_by):

@@ -21,6 +21,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 
 from imted.atomic import read_json, write_json
+from imted.engine.sharding import gather_state
 from imted.engine.stopping import STOP, Stopped, name_of
 from imted.engine.trainer import peak_memory
 from imted.errors import UserError
@@ -230,6 +231,7 @@ class EarlyStopHook(HookBase):
             return
         if on_main_process(lambda: self._has_waited(done)):
             self.trainer.max_iter = done
+            gather_state(self.trainer.optimizer)
             if self._best is not None:
                 self._checkpointer.save("model_final", iteration=self.trainer.iter)
                 logger.info(

@@ -151,6 +151,8 @@ class TrainSettings:
     ema: EMASettings = field(default_factory=EMASettings)
     # Arguments of DistributedDataParallel; fp16_compression is Detectron2's.
     ddp: dict[str, Any] = field(default_factory=_default_ddp)
+    # Whether each process keeps a part of the optimizer's state alone; for large models.
+    shard_optimizer: bool = False
     checkpointer: CheckpointerSettings = field(default_factory=CheckpointerSettings)
     # Iterations; 0 evaluates at the end alone.
     eval_period: int = _setting(5000, least=0)

@@ -37,6 +37,7 @@ from imted.engine.hooks import (
 from imted.engine.memory import memory_sentence
 from imted.engine.run_folder import keep_metrics, read_last
 from imted.engine.settings import Run
+from imted.engine.sharding import GatherStateHook, shard
 from imted.engine.stopping import STOP
 from imted.engine.trainer import Trainer
 from imted.engine.validation import draw_validation_images, log_losses, validation_losses
@@ -157,6 +158,8 @@ def build_trainer(run: Run, model: nn.Module, loader: Iterable[list[dict]]) -> T
     cfg.optimizer.params.model = model
     optimizer = build(cfg.optimizer, "optimizer")
     cfg.optimizer.params.model = None
+    if cfg.train.shard_optimizer:
+        optimizer = shard(optimizer)
     ddp = dict(cfg.train.ddp)
     if run.device.type == "cpu":
         ddp["device_ids"] = None  # DDP takes none on a CPU
@@ -255,6 +258,8 @@ def _build_hooks(
         built.append(FrozenEvalHook(checkpointer.model, train.frozen))
     if ema is not None:
         built.append(ema)
+    if train.shard_optimizer:
+        built.append(GatherStateHook(train.checkpointer.period))
     periodic = PeriodicCheckpointer(checkpointer, **train.checkpointer) if main else None
     if periodic is not None:
         built.append(periodic)
