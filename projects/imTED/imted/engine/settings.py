@@ -117,7 +117,12 @@ class WandbSettings:
 
 
 def _default_ddp() -> dict[str, Any]:
-    return dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False)
+    return dict(
+        broadcast_buffers=False,
+        find_unused_parameters=False,
+        fp16_compression=False,
+        bucket_cap_mb=25,
+    )
 
 
 @dataclass
