@@ -7,7 +7,7 @@ from detectron2.config import instantiate
 from detectron2.data import DatasetMapper
 from PIL import Image
 
-from imted.data.augmentation import build_augmentations
+from imted.data.augmentation import ScaleJitter, build_augmentations
 from imted.data.train_loader import build_train_loader
 from imted.errors import UserError
 from imted.model_zoo import get_config
@@ -105,6 +105,19 @@ def test_large_scale_jitter_has_vitdets_sizes():
     assert heights.max() == pytest.approx(1024, rel=0.03)
     # A scale of 0.5 or less is a fifth and more of all: 0.4 / 1.9.
     assert np.mean(widths <= 512) == pytest.approx(0.4 / 1.9, abs=0.08)
+
+
+def test_jitter_is_detectron2s_but_for_narrow_images():
+    for height, width in ((300, 600), (97, 31)):
+        for seed in range(20):
+            image = np.zeros((height, width, 3), np.uint8)
+            np.random.seed(seed)
+            expected = T.ResizeScale(0.1, 2.0, 1024, 1024).get_transform(image)
+            np.random.seed(seed)
+            found = ScaleJitter(1024, 0.1, 2.0).get_transform(image)
+            assert (found.new_h, found.new_w) == (expected.new_h, expected.new_w)
+    narrow = ScaleJitter(1024, 0.1, 0.1).get_transform(np.zeros((4, 9000, 3), np.uint8))
+    assert (narrow.new_h, narrow.new_w) == (1, 102)
 
 
 def test_strong_changes_the_light_alone_where_it_does_not_crop(tmp_path):

@@ -3,10 +3,36 @@
 from collections.abc import Callable, Sequence
 
 import detectron2.data.transforms as T
+import numpy as np
 
 from imted.errors import UserError
 
 Augmentations = list[T.Augmentation]
+
+
+class ScaleJitter(T.Augmentation):
+    """Fit an image into a square, times a random scale.
+
+    As Detectron2's ``ResizeScale``, but no side of a narrow image becomes 0 pixels.
+    """
+
+    def __init__(self, side: int, least: float, most: float) -> None:
+        """Keep the settings.
+
+        Args:
+            side: Of the square, in pixels.
+            least: The lowest scale.
+            most: The highest.
+        """
+        super().__init__()
+        self.side, self.least, self.most = side, least, most
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """Return the transform for an image (H, W, C)."""
+        height, width = image.shape[:2]
+        scale = np.random.uniform(self.least, self.most) * self.side / max(height, width)
+        size = (max(1, round(length * scale)) for length in (height, width))
+        return T.ResizeTransform(height, width, *size)
 
 
 def detr(resize: T.ResizeShortestEdge) -> Augmentations:
@@ -61,10 +87,7 @@ def _scaled_crop(resize: T.ResizeShortestEdge, least: float, most: float) -> Aug
     later, to their largest image.
     """
     side = round(max(resize.short_edge_length) * 1024 / 800)
-    return [
-        T.ResizeScale(least, most, target_height=side, target_width=side),
-        T.FixedSizeCrop((side, side), pad=False),
-    ]
+    return [ScaleJitter(side, least, most), T.FixedSizeCrop((side, side), pad=False)]
 
 
 _BY_NAME: dict[str, Callable[[T.ResizeShortestEdge], Augmentations]] = {

@@ -21,7 +21,6 @@ from imted.engine.config import build
 from imted.engine.settings import Run
 from imted.engine.stopping import stop_between_batches
 from imted.errors import UserError
-from imted.visualization.drawing import draw_annotations, draw_instances
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +96,9 @@ def draw_validation_images(run: Run, model: nn.Module, number: int) -> None:
     Raises:
         UserError: The test set has no name in Detectron2's catalogs, which know the classes.
     """
+    # Matplotlib takes a second to import, which a run without pictures doesn't wait for.
+    from imted.visualization.drawing import draw_annotations, draw_instances
+
     test = run.cfg.dataloader.test
     records = build(test.dataset, "dataloader.test.dataset")
     mapper = build(test.mapper, "dataloader.test.mapper")
