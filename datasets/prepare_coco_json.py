@@ -33,7 +33,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     formats = parser.add_subparsers(dest="format", required=True)
     for name, source, text in (
         ("yolo", "data.yaml", "boxes and polygons; writes a json for each of its splits"),
-        ("voc", "folder", "with Annotations/, JPEGImages/; a json for each list in ImageSets/Main"),
+        ("voc", "folder", "XML and images; a json for each list in ImageSets/Main"),
         ("labelme", "folder", "a json for each image; writes all.json"),
         ("coco_split", "json", "writes train.json and val.json, stratified by class"),
     ):

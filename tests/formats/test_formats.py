@@ -177,6 +177,31 @@ def test_corners_from_zero_are_asked_for(voc):
     assert boxes(content) == [[0, 0, 60, 40]]
 
 
+@pytest.mark.parametrize(("annotations", "images"), [("annotations", "images"), (".", ".")])
+def test_folders_that_other_tools_name_otherwise(voc, tmp_path, annotations, images):
+    expected = read_voc(str(voc))["val"].content("")
+    other = tmp_path / "other"
+    for folder, old in ((annotations, "Annotations"), (images, "JPEGImages")):
+        (other / folder).mkdir(parents=True, exist_ok=True)
+        for path in (voc / old).iterdir():
+            path.rename(other / folder / path.name)
+    found = read_voc(str(other))
+    assert set(found) == {"all"} and found["all"].root == other / images
+    content = found["all"].content("")
+    assert [image["file_name"] for image in content["images"]] == [
+        f"00000{n}.jpg" for n in (1, 2, 3)
+    ]
+    last = [
+        a["bbox"] for a in content["annotations"] if a["image_id"] == content["images"][2]["id"]
+    ]
+    assert last == [a["bbox"] for a in expected["annotations"]]
+
+
+def test_a_folder_without_xml_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"holds no \.xml; give the folder"):
+        read_voc(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

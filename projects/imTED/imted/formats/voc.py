@@ -13,7 +13,9 @@ from .coco import CocoBuilder
 def read_voc(folder: str, first_pixel: int = 1) -> dict[str, CocoBuilder]:
     """Read a folder of `Annotations/`, `JPEGImages/` and, where there are lists, `ImageSets/Main/`.
 
-    The classes are those of all XML files, by name, so that every split has the same.
+    What tools write in VOC's format beside other images is read, too: `annotations/`, `images/`,
+    or both in the folder itself. The classes are those of all XML files, by name, so that every
+    split has the same.
 
     Args:
         folder: Its path.
@@ -27,11 +29,13 @@ def read_voc(folder: str, first_pixel: int = 1) -> dict[str, CocoBuilder]:
         UserError: Something is missing or isn't of VOC's format.
     """
     root = Path(folder)
-    files = sorted((root / "Annotations").rglob("*.xml"))
+    annotations = _first_folder(root, "Annotations", "annotations")
+    images = _first_folder(root, "JPEGImages", "images")
+    files = sorted(annotations.rglob("*.xml"))
     if not files:
         raise UserError(
-            f"{root / 'Annotations'} holds no .xml; give the folder that has Annotations/ and "
-            "JPEGImages/."
+            f"{annotations} holds no .xml; give the folder that has Annotations/ and JPEGImages/, "
+            "or that has both .xml and images."
         )
     trees = {file.stem: (file, _read_xml(file)) for file in files}
     classes = sorted(
@@ -39,13 +43,18 @@ def read_voc(folder: str, first_pixel: int = 1) -> dict[str, CocoBuilder]:
     )
     found = {}
     for split, names in _lists(root, list(trees)):
-        builder = CocoBuilder(root / "JPEGImages", classes)
+        builder = CocoBuilder(images, classes)
         for name in names:
             if name not in trees:
                 raise UserError(f"{root}: the list {split!r} names {name!r}, which has no .xml.")
             _add_image(builder, *trees[name], first_pixel)
         found[split] = builder
     return found
+
+
+def _first_folder(root: Path, *names: str) -> Path:
+    """Return the first of these folders that is there, the one that they are in without any."""
+    return next((root / name for name in names if (root / name).is_dir()), root)
 
 
 def _lists(root: Path, everything: list[str]) -> Iterator[tuple[str, list[str]]]:
