@@ -9,12 +9,13 @@ import pytest
 import torch
 from detectron2.config import instantiate
 from detectron2.utils.events import EventStorage
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from imted.engine.config import load_config
 from imted.engine.dataset import complete_from_dataset
 from imted.engine.settings import Run
-from imted.engine.validation import validation_losses
+from imted.engine.validation import check_validation, validation_losses
 from imted.errors import UserError
 from imted.synthetic.dataset import write_split
 from imted.synthetic.shapes import ShapesOptions
@@ -100,12 +101,12 @@ def test_a_detectors_losses_are_the_ones_of_training(shapes, tmp_path, batch_siz
     model = instantiate(cfg.model)
     model.roi_heads.eval()  # modes are put back as they were, whatever they were
     modes = {name: module.training for name, module in model.named_modules()}
-    found = validation_losses(Run.resolve(cfg), model)
+    dicts = instantiate(cfg.dataloader.test.dataset)
+    found = validation_losses(Run.resolve(cfg), model, dicts)
     assert {name: module.training for name, module in model.named_modules()} == modes
-    assert found == validation_losses(Run.resolve(cfg), model)
+    assert found == validation_losses(Run.resolve(cfg), model, dicts)
 
     model.train()
-    dicts = instantiate(cfg.dataloader.test.dataset)
     mapper = instantiate(cfg.dataloader.train.mapper)  # with no augmentation
     samples = [mapper(copy.deepcopy(record)) for record in dicts]
     expected = dict.fromkeys(found, 0.0)
@@ -120,17 +121,19 @@ def test_a_detectors_losses_are_the_ones_of_training(shapes, tmp_path, batch_siz
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_test_set_without_annotations_is_named(shapes, tmp_path, monkeypatch):
-    cfg = load_config(CONFIG, [*shapes, f"train.output_dir={tmp_path / 'out'}"])
-    complete_from_dataset(cfg)
+def test_what_a_test_set_lacks_is_said_before_training(train_net, tmp_path, capsys):
+    assert train_net(f"train.output_dir={tmp_path}", "train.validation_images=1") == 1
+    assert "train.validation_images needs a test set by name" in capsys.readouterr().err
+    cfg = OmegaConf.create({"train": {"validation_images": 0}})
+    cfg.dataloader = {"test": {"dataset": {"_target_": f"{__name__}.unlabelled"}}}
+    with pytest.raises(
+        UserError, match=r"need annotations, and dataloader\.test has images without"
+    ):
+        check_validation(cfg)
 
-    def unlabelled(**_):
-        dicts = instantiate(cfg.dataloader.train.dataset)
-        return [{k: v for k, v in record.items() if k != "annotations"} for record in dicts]
 
-    cfg.dataloader.test.dataset._target_ = unlabelled
-    with pytest.raises(UserError, match=r"train\.validation_loss needs annotations"):
-        validation_losses(Run.resolve(cfg), instantiate(cfg.model))
+def unlabelled():
+    return [{"file_name": "a.png", "annotations": []}, {"file_name": "b.png"}]
 
 
 @pytest.mark.slow

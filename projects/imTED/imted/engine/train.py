@@ -40,7 +40,12 @@ from imted.engine.settings import Run
 from imted.engine.sharding import GatherStateHook, shard
 from imted.engine.stopping import STOP
 from imted.engine.trainer import Trainer
-from imted.engine.validation import draw_validation_images, log_losses, validation_losses
+from imted.engine.validation import (
+    check_validation,
+    draw_validation_images,
+    log_losses,
+    validation_losses,
+)
 from imted.engine.wandb_writer import WandbWriter
 from imted.errors import UserError, first_line, sentence_of
 from imted.modeling import MaskedAutoencoder
@@ -61,6 +66,8 @@ def do_train(run: Run, resume: bool = False) -> None:
     if cfg.dataloader.get("test") is not None:
         # An error in it shows now, not at the first evaluation. Not kept: annotations are large.
         check_best_metric(cfg, build_test(cfg)[1])
+        if cfg.train.validation_loss or cfg.train.validation_images:
+            check_validation(cfg)
     model = build(cfg.model, "model").to(run.device)
     freeze(model, cfg.train.frozen)
     trainer = build_trainer(run, model, build_loader(cfg))
@@ -100,14 +107,15 @@ def do_train(run: Run, resume: bool = False) -> None:
 
 def _look_closer(run: Run, model: nn.Module) -> dict[str, Any]:
     """Return the losses of the test set, where the config wants them, and draw some images."""
-    cfg = run.cfg
-    if cfg.dataloader.get("test") is None:
+    train, test = run.cfg.train, run.cfg.dataloader.get("test")
+    if test is None or not (train.validation_loss or train.validation_images):
         return {}
-    if cfg.train.validation_images:
-        draw_validation_images(run, model, cfg.train.validation_images)
-    if not cfg.train.validation_loss:
+    records = build(test.dataset, "dataloader.test.dataset")
+    if train.validation_images and comm.is_main_process():
+        draw_validation_images(run, model, records, train.validation_images)
+    if not train.validation_loss:
         return {}
-    losses = validation_losses(run, model)
+    losses = validation_losses(run, model, records)
     log_losses(losses)
     return {"validation": losses}
 

@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,14 +24,38 @@ from imted.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-LONG_SIDE = 1600
+LONG_SIDE = 1200
 """Most pixels of a picture's longer side."""
 SCORE = 0.5
 """Least score of what is drawn."""
 
 
+def check_validation(cfg: DictConfig) -> None:
+    """Refuse, before a training, a test set that has not what its settings need.
+
+    Raises:
+        UserError: It has no annotations, or no name in Detectron2's catalogs, which know the
+            classes.
+    """
+    dataset = cfg.dataloader.test.dataset
+    records = build(dataset, "dataloader.test.dataset")
+    # Samples of another kind than Detectron2's are between the model and its mapper.
+    if any("file_name" in record and "annotations" not in record for record in records):
+        raise UserError(
+            "train.validation_loss and train.validation_images need annotations, and "
+            "dataloader.test has images without; switch both off."
+        )
+    if cfg.train.validation_images and dataset.get("names") is None:
+        raise UserError(
+            "train.validation_images needs a test set by name (dataloader.test.dataset.names); "
+            "set train.validation_images=0."
+        )
+
+
 @torch.no_grad()
-def validation_losses(run: Run, model: nn.Module) -> dict[str, float]:
+def validation_losses(
+    run: Run, model: nn.Module, records: Sequence[dict[str, Any]]
+) -> dict[str, float]:
     """Compute the training losses on the test set, without augmentation, dropout or drop path.
 
     What is drawn at random (RoIs) follows from the seed; the training reseeds its own generators
@@ -40,17 +64,17 @@ def validation_losses(run: Run, model: nn.Module) -> dict[str, float]:
     Args:
         run: The run.
         model: The model itself, not its DDP wrapper.
+        records: The test set.
 
     Returns:
         The mean over images of each loss, and of their sum as "total_loss"; the same on all
         processes.
 
     Raises:
-        UserError: The test set is without annotations.
         Stopped: A signal has asked for it.
     """
     loader = build_detection_test_loader(
-        build(run.cfg.dataloader.test.dataset, "dataloader.test.dataset"),
+        records,
         mapper=_annotated_mapper(run.cfg),
         batch_size=run.cfg.dataloader.test.get("batch_size", 1),
         num_workers=run.cfg.dataloader.test.get("num_workers", 0),
@@ -60,11 +84,6 @@ def validation_losses(run: Run, model: nn.Module) -> dict[str, float]:
     with _losses_alone(model), run.autocast(), EventStorage():  # what the model logs goes nowhere
         for batch in loader:
             stop()
-            if any("image" in sample and "instances" not in sample for sample in batch):
-                raise UserError(
-                    "train.validation_loss needs annotations, and dataloader.test has images "
-                    "without; set train.validation_loss=false."
-                )
             torch.manual_seed(run.cfg.train.seed)  # whatever the loader or another batch has drawn
             for name, loss in model(batch).items():
                 sums[name] += loss.item() * len(batch)
@@ -83,33 +102,25 @@ def log_losses(losses: Mapping[str, float]) -> None:
     logger.info("Validation: %s", parts)
 
 
-def draw_validation_images(run: Run, model: nn.Module, number: int) -> None:
+def draw_validation_images(
+    run: Run, model: nn.Module, records: Sequence[dict[str, Any]], number: int
+) -> None:
     """Put some of the test images into TensorBoard: the truth, and to its right the predictions.
-
-    All processes must call this; the main one draws.
 
     Args:
         run: The run.
         model: The model itself.
+        records: The test set.
         number: How many images, evenly spaced over the test set.
-
-    Raises:
-        UserError: The test set has no name in Detectron2's catalogs, which know the classes.
     """
     # Matplotlib takes a second to import, which a run without pictures doesn't wait for.
     from imted.visualization.drawing import draw_annotations, draw_instances
 
     test = run.cfg.dataloader.test
-    records = build(test.dataset, "dataloader.test.dataset")
     mapper = build(test.mapper, "dataloader.test.mapper")
-    names = test.dataset.get("names")
-    if names is None:
-        raise UserError(
-            "train.validation_images needs a test set by name (dataloader.test.dataset.names); "
-            "set train.validation_images=0."
-        )
+    names = test.dataset.names
     metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
-    number = min(number, len(records)) if comm.is_main_process() else 0
+    number = min(number, len(records))
     for record in (records[i * len(records) // number] for i in range(number)):
         found = _detect(run, model, mapper(copy.deepcopy(record)))
         pixels = read_pixels(record["file_name"], "RGB")
