@@ -5,6 +5,8 @@ import torch
 from detectron2 import model_zoo
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
+from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
 from torch.nn.functional import interpolate
 
 from imted.checkpoint import load_checkpoint
@@ -170,6 +172,20 @@ def test_an_encoder_alone_is_enough_without_a_migrated_decoder(small_detector, m
     expected = expected_migration(model, weights, variant)
     load_checkpoint(model, path)
     assert_equal(model.state_dict(), expected)
+
+
+def test_timms_mae_is_an_encoder_alone(small_detector, tmp_path):
+    vit = VisionTransformer(img_size=64, embed_dim=32, depth=3, num_heads=2, num_classes=0)
+    path = tmp_path / "model.safetensors"  # as timm publishes vit_base_patch16_224.mae
+    save_file(vit.state_dict(), str(path))
+    assert_refused(small_detector("imted"), str(path), "without its decoder")
+    model = small_detector("baseline").eval()
+    load_checkpoint(model, str(path))
+    vit.norm = torch.nn.Identity()  # the pyramid reads what comes before it
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        found = model.backbone.net(image)["last_feat"].flatten(2).mT
+        torch.testing.assert_close(found, vit.eval().forward_features(image)[:, 1:])
 
 
 @pytest.mark.parametrize(
