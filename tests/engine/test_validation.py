@@ -124,12 +124,23 @@ def test_a_detectors_losses_are_the_ones_of_training(shapes, tmp_path, batch_siz
 def test_what_a_test_set_lacks_is_said_before_training(train_net, tmp_path, capsys):
     assert train_net(f"train.output_dir={tmp_path}", "train.validation_images=1") == 1
     assert "train.validation_images needs a test set by name" in capsys.readouterr().err
-    cfg = OmegaConf.create({"train": {"validation_images": 0}})
+    cfg = OmegaConf.create({"train": {"validation_images": 0, "validation_loss": True}})
     cfg.dataloader = {"test": {"dataset": {"_target_": f"{__name__}.unlabelled"}}}
+    cfg.dataloader.train = {"mapper": {"use_instance_mask": True}}
     with pytest.raises(
         UserError, match=r"need annotations, and dataloader\.test has images without"
     ):
         check_validation(cfg)
+
+    cfg.dataloader.test.dataset._target_ = f"{__name__}.boxes_alone"
+    with pytest.raises(UserError, match=r"needs a mask for every annotation"):
+        check_validation(cfg)
+    cfg.dataloader.train.mapper.use_instance_mask = False
+    check_validation(cfg)
+
+
+def boxes_alone():
+    return [{"file_name": "a.png", "annotations": [{"segmentation": []}, {}]}]
 
 
 def unlabelled():

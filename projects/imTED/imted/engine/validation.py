@@ -45,6 +45,16 @@ def check_validation(cfg: DictConfig) -> None:
             "train.validation_loss and train.validation_images need annotations, and "
             "dataloader.test has images without; switch both off."
         )
+    masks = cfg.train.validation_loss and cfg.dataloader.train.mapper.get("use_instance_mask")
+    if masks and not all(
+        "segmentation" in annotation or annotation.get("iscrowd")
+        for record in records
+        for annotation in record.get("annotations", ())
+    ):
+        raise UserError(
+            "train.validation_loss needs a mask for every annotation, as the training does, and "
+            "dataloader.test has some without; set train.validation_loss=false."
+        )
     if cfg.train.validation_images and dataset.get("names") is None:
         raise UserError(
             "train.validation_images needs a test set by name (dataloader.test.dataset.names); "
@@ -153,11 +163,9 @@ def _annotated_mapper(cfg: DictConfig) -> Any:
     train = build(cfg.dataloader.train.mapper, "dataloader.train.mapper")
     if isinstance(mapper, DatasetMapper) and isinstance(train, DatasetMapper):
         mapper.is_train = True
-        for name in (
-            *("use_instance_mask", "instance_mask_format"),
-            *("use_keypoint", "keypoint_hflip_indices"),
-        ):
+        for name in ("use_instance_mask", "use_keypoint", "keypoint_hflip_indices"):
             setattr(mapper, name, getattr(train, name))
+        mapper.instance_mask_format = "bitmask"  # polygons and RLE, whichever val has
     return mapper
 
 
