@@ -178,6 +178,7 @@ _SAMPLES = {"batch_size_per_image": Range(1), "positive_fraction": _SHARE}
 _DROP = Range(0, 1, below=True)
 # Of settings that belong to no class of ours; what a config doesn't have is left out.
 _OTHER_RANGES = {
+    "train.ddp.bucket_cap_mb": Range(1),
     "optimizer.lr": Range(0),
     "optimizer.weight_decay": Range(0),
     "optimizer.eps": Range(0),
