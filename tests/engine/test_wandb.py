@@ -89,3 +89,29 @@ def test_a_service_that_refuses_is_an_error(train_net, service, tmp_path, monkey
     assert train_net(f"train.output_dir={tmp_path}", ENABLED) == 1
     message = capsys.readouterr().err
     assert "doesn't take the run (No API key configured.); run `wandb login`" in message
+
+
+def test_pictures_go_to_it_before_tensorboard_takes_them_away(service, tmp_path):
+    import torch
+    from detectron2.utils.events import EventStorage, TensorboardXWriter
+    from omegaconf import OmegaConf
+
+    from imted.engine.wandb_writer import WandbWriter
+
+    service.Image = lambda pixels: pixels
+    (tmp_path / "config.yaml").write_text("model: {}\n")
+    wandb = dict(project="p", entity=None, name=None)
+    cfg = OmegaConf.create({"train": {"output_dir": str(tmp_path), "wandb": wandb}})
+    writers = [WandbWriter(cfg), TensorboardXWriter(str(tmp_path))]
+    picture = torch.arange(24, dtype=torch.uint8).reshape(3, 2, 4)
+    with EventStorage(7) as storage:
+        for _ in range(2):
+            storage.put_image("validation/1", picture)
+            for writer in writers:
+                writer.write()
+            storage.step()
+    for writer in writers:
+        writer.close()
+    rows = service.runs[0].rows
+    assert [row["iteration"] for row in rows] == [7, 8]
+    assert (rows[0]["validation/1"] == picture.permute(1, 2, 0).numpy()).all()

@@ -10,6 +10,7 @@ from detectron2.utils.events import EventWriter, get_event_storage
 from omegaconf import DictConfig, OmegaConf
 
 from imted.atomic import write_text
+from imted.compat import waiting_images
 from imted.engine.run_folder import WANDB_ID
 from imted.engine.yaml_config import read_yaml
 from imted.errors import UserError, first_line
@@ -62,7 +63,7 @@ class WandbWriter(EventWriter):
             if iteration > self._last_write:
                 rows.setdefault(iteration, {})[name] = value
         self._last_write = max([self._last_write, *rows])
-        for name, picture, iteration in storage._vis_data:  # as TensorBoard's writer does
+        for name, picture, iteration in waiting_images(storage):
             image = self._wandb.Image(picture.permute(1, 2, 0).numpy())
             rows.setdefault(iteration, {})[name] = image
         for iteration, row in sorted(rows.items()):
