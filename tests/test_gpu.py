@@ -8,6 +8,9 @@ import torch
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
+from imted.synthetic.dataset import write_split
+from imted.synthetic.shapes import ShapesOptions
+
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
@@ -88,14 +91,28 @@ def test_a_training_is_resumed(train_net, tmp_path, amp):
     assert sum("total_loss" in line for line in lines) == 6
 
 
+def test_the_largest_step_is_found(load_script, tmp_path, capsys):
+    words = ["--config-file", "configs/custom/imted_mask_rcnn_vit_tiny.py", "--samples", "2"]
+    for split in ("train", "val"):
+        write_split(tmp_path, split, 2, seed=0, options=ShapesOptions(image_size=64))
+        words += [f"dataset.{split}_json={tmp_path / split}.json"]
+        words += [f"dataset.{split}_images={tmp_path / split}"]
+    assert load_script("tools/find_batch_size.py").main(words) == 0
+    printed = capsys.readouterr().out
+    assert "GiB" in printed and "dataloader.train.total_batch_size=2" in printed
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
 @pytest.mark.slow
-def test_processes_of_torchrun_train(shell, toy_config, tmp_path):
+@pytest.mark.parametrize("sharded", [False, True])
+def test_processes_of_torchrun_train(shell, toy_config, tmp_path, sharded):
     """With NCCL, on as many GPUs as there are."""
     number = torch.cuda.device_count()
     process = shell(
         *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", number),
         *("train_net.py", "--config-file", toy_config, f"train.device={DEVICE}"),
         *(f"dataloader.train.total_batch_size={2 * number}", "dataloader.train.num_workers=1"),
+        *(f"train.shard_optimizer={sharded}", "train.validation_loss=true"),
         f"train.output_dir={tmp_path}",
     )
     assert process.returncode == 0, process.stderr
