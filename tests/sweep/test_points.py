@@ -76,6 +76,15 @@ def test_whatever_is_called_seed_is_one():
     assert (point.name, point.group) == ("seed-3", "run")
 
 
+def test_one_seed_names_its_folder_so_that_others_can_follow():
+    first, second = (expand(["a=1,2", "b=3", f"train.seed={seed}"]) for seed in (0, 1))
+    assert [point.name for point in first] == ["a-1_seed-0", "a-2_seed-0"]
+    assert [point.group for point in first] == [point.group for point in second] == ["a-1", "a-2"]
+    both = expand(["a=1,2", "b=3", "train.seed=0,1"])
+    assert {point.name for point in both} == {point.name for point in (*first, *second)}
+    assert {point.overrides for point in both} == {point.overrides for point in (*first, *second)}
+
+
 def test_names_are_folders_that_no_shell_misreads():
     names = [point.name for point in expand(["a.path=/x/y.json,'b c'", "b.path=[1,2],[3]"])]
     assert names == [

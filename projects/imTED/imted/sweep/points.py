@@ -46,7 +46,8 @@ def expand(
     Args:
         words: `key=value` in the sweep grammar of Hydra's overrides: `a,b`, `choice(a,b)`,
             `range(1,6)`, `glob(folder/*.pth)` over files, `interval(1e-5,1e-3)`, and
-            `tag(log,interval(1e-5,1e-3))`. A value that is no sweep is every point's.
+            `tag(log,interval(1e-5,1e-3))`. A value that is no sweep is every point's; a seed
+            names its folder all the same.
         named: Name -> overrides that make a point; these hold no sweeps.
         samples: How many values to draw for the intervals, together: random search.
         seed: Of the draws.
@@ -61,7 +62,11 @@ def expand(
     for word in words:
         override = _read(word)
         if override is None or not override.is_sweep_override():
-            fixed.append(word)
+            key, _, value = word.partition("=")
+            if is_seed(key):  # in the folder's name even when it is one: others may come later
+                axes.append((key, [value]))
+            else:
+                fixed.append(word)
             continue
         key = override.get_key_element()
         if isinstance(override.value(), IntervalSweep):
