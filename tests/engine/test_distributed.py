@@ -124,11 +124,9 @@ def test_a_sharded_optimizer_trains_saves_and_resumes_as_a_whole_one(shell, toy_
     whole, sharded = train("whole"), train("sharded", "train.shard_optimizer=true")
     torch.testing.assert_close(sharded, whole, rtol=1e-6, atol=1e-8)
     assert len(whole["trainer"]["optimizer"]["state"]) == 4  # of two layers
-    for name in ("whole", "sharded"):  # either goes on from the other's checkpoint
-        (tmp_path / name / "last_checkpoint").write_text("model_0000002.pth")
-    changed = ("--resume", "train.shard_optimizer=true")
-    torch.testing.assert_close(train("whole", *changed), whole, rtol=1e-6, atol=1e-8)
-    torch.testing.assert_close(train("sharded", "--resume"), whole, rtol=1e-6, atol=1e-8)
+    (tmp_path / "whole/last_checkpoint").write_text("model_0000002.pth")
+    resumed = train("whole", "--resume", "train.shard_optimizer=true")
+    torch.testing.assert_close(resumed, whole, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of threads")
