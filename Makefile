@@ -30,7 +30,7 @@ pretrain-demo: $(READY) $(SHAPES)
 	$(RUN) train_net.py --config-file configs/pretrain/mae_vit_tiny_demo.py train.overwrite=true
 
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2
 
 lint: $(READY)
 	$(RUN) -m ruff check .
