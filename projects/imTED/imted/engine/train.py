@@ -40,12 +40,7 @@ from imted.engine.settings import Run
 from imted.engine.sharding import GatherStateHook, shard
 from imted.engine.stopping import STOP
 from imted.engine.trainer import Trainer
-from imted.engine.validation import (
-    check_validation,
-    draw_validation_images,
-    log_losses,
-    validation_losses,
-)
+from imted.engine.validation import check_validation, look_closer
 from imted.engine.wandb_writer import WandbWriter
 from imted.errors import UserError, first_line, sentence_of
 from imted.modeling import MaskedAutoencoder
@@ -88,7 +83,7 @@ def do_train(run: Run, resume: bool = False) -> None:
     def evaluate() -> dict[str, Any]:
         results.clear()
         results.update(do_test(run, evaluated))
-        return {**results, **_look_closer(run, evaluated)}
+        return {**results, **look_closer(run, evaluated)}
 
     due = on_main_process(lambda: _evaluation_is_due(cfg, start_iter))
     trainer.register_hooks(_build_hooks(cfg, checkpointer, ema, evaluate, due))
@@ -103,21 +98,6 @@ def do_train(run: Run, resume: bool = False) -> None:
     _save_mae(model, cfg.train.output_dir)
     if comm.is_main_process():
         show_end(cfg, results, time.perf_counter() - start)
-
-
-def _look_closer(run: Run, model: nn.Module) -> dict[str, Any]:
-    """Return the losses of the test set, where the config wants them, and draw some images."""
-    train, test = run.cfg.train, run.cfg.dataloader.get("test")
-    if test is None or not (train.validation_loss or train.validation_images):
-        return {}
-    records = build(test.dataset, "dataloader.test.dataset")
-    if train.validation_images and comm.is_main_process():
-        draw_validation_images(run, model, records, train.validation_images)
-    if not train.validation_loss:
-        return {}
-    losses = validation_losses(run, model, records)
-    log_losses(losses)
-    return {"validation": losses}
 
 
 def _evaluation_is_due(cfg: DictConfig, start_iter: int) -> bool:

@@ -3,13 +3,14 @@
 import copy
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.data import DatasetMapper, MetadataCatalog, build_detection_test_loader
+from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, get_event_storage
 from omegaconf import DictConfig
@@ -62,6 +63,33 @@ def check_validation(cfg: DictConfig) -> None:
         )
 
 
+def look_closer(run: Run, model: nn.Module) -> dict[str, Any]:
+    """Do what the config wants beside an evaluation: compute and log losses, draw pictures.
+
+    All processes must call this.
+
+    Args:
+        run: The run.
+        model: The model itself, not its DDP wrapper.
+
+    Returns:
+        `{"validation": {"total_loss": ...}}`, or nothing.
+    """
+    train, test = run.cfg.train, run.cfg.dataloader.get("test")
+    if test is None or not (train.validation_loss or train.validation_images):
+        return {}
+    records = build(test.dataset, "dataloader.test.dataset")
+    if train.validation_images and comm.is_main_process():
+        _draw_images(run, model, records)
+    if not train.validation_loss:
+        return {}
+    losses = validation_losses(run, model, records)
+    # Written as the training's are.
+    parts = "  ".join(f"{name}: {value:.4g}" for name, value in losses.items())
+    logger.info("Validation: %s", parts)
+    return {"validation": losses}
+
+
 @torch.no_grad()
 def validation_losses(
     run: Run, model: nn.Module, records: Sequence[dict[str, Any]]
@@ -106,23 +134,8 @@ def validation_losses(
     return {"total_loss": sum(means.values()), **means}
 
 
-def log_losses(losses: Mapping[str, float]) -> None:
-    """Write validation losses to the log as the training's are."""
-    parts = "  ".join(f"{name}: {value:.4g}" for name, value in losses.items())
-    logger.info("Validation: %s", parts)
-
-
-def draw_validation_images(
-    run: Run, model: nn.Module, records: Sequence[dict[str, Any]], number: int
-) -> None:
-    """Put some of the test images into TensorBoard: the truth, and to its right the predictions.
-
-    Args:
-        run: The run.
-        model: The model itself.
-        records: The test set.
-        number: How many images, evenly spaced over the test set.
-    """
+def _draw_images(run: Run, model: nn.Module, records: Sequence[dict[str, Any]]) -> None:
+    """Put test images, evenly spaced, into TensorBoard: the truth, predictions to its right."""
     # Matplotlib takes a second to import, which a run without pictures doesn't wait for.
     from imted.visualization.drawing import draw_annotations, draw_instances
 
@@ -130,9 +143,10 @@ def draw_validation_images(
     mapper = build(test.mapper, "dataloader.test.mapper")
     names = test.dataset.names
     metadata = MetadataCatalog.get(names if isinstance(names, str) else names[0])
-    number = min(number, len(records))
+    number = min(run.cfg.train.validation_images, len(records))
     for record in (records[i * len(records) // number] for i in range(number)):
-        found = _detect(run, model, mapper(copy.deepcopy(record)))
+        with inference_context(model), torch.no_grad(), run.autocast():
+            found = model([mapper(copy.deepcopy(record))])[0]["instances"].to("cpu")
         pixels = read_pixels(record["file_name"], "RGB")
         kept = found[found.scores >= SCORE]
         pair = [draw_annotations(record, metadata), draw_instances(pixels, kept, metadata)]
@@ -140,18 +154,6 @@ def draw_validation_images(
         picture.thumbnail((LONG_SIDE, LONG_SIDE))
         name = f"validation/{record['image_id']}"
         get_event_storage().put_image(name, torch.from_numpy(np.array(picture)).permute(2, 0, 1))
-
-
-@torch.no_grad()
-def _detect(run: Run, model: nn.Module, sample: dict[str, Any]) -> Any:
-    """Return the objects found in one image, on the CPU."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with run.autocast():
-            return model([sample])[0]["instances"].to("cpu")
-    finally:
-        _restore(modes)
 
 
 def _annotated_mapper(cfg: DictConfig) -> Any:
@@ -182,9 +184,5 @@ def _losses_alone(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        _restore(modes)
-
-
-def _restore(modes: Mapping[nn.Module, bool]) -> None:
-    for module, training in modes.items():
-        module.training = training
+        for module, training in modes.items():
+            module.training = training
