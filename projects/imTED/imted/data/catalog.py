@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -53,11 +54,7 @@ def dataset_dicts(
         near = difflib.get_close_matches(unknown, DatasetCatalog.list(), n=1)
         hint = f"did you mean {near[0]}?" if near else "register it in the config."
         raise UserError(f"No data set has the name {unknown!r} (dataloader); {hint}")
-
-    def load() -> list[dict]:
-        return _load(names, filter_empty)
-
-    records = load_once(load)
+    records = load_once(partial(_load, names, filter_empty))
     _share_metadata(names)
     return records
 

@@ -1,7 +1,6 @@
 """The optimizer's state, a part of it in each process (ZeRO's first stage)."""
 
 import inspect
-import warnings
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
@@ -28,9 +27,7 @@ def shard(optimizer: Optimizer) -> Optimizer:
 def gather_state(optimizer: Optimizer) -> None:
     """Bring a sharded state to the main process, which saves it; all processes must call this."""
     if isinstance(optimizer, ZeroRedundancyOptimizer):
-        with warnings.catch_warnings():  # torch's, of its own use of pickle
-            warnings.simplefilter("ignore", FutureWarning)
-            optimizer.consolidate_state_dict()
+        optimizer.consolidate_state_dict()
 
 
 class GatherStateHook(HookBase):

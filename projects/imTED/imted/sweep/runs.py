@@ -188,20 +188,20 @@ def _plan(
         words[:0] = ["--num-gpus", str(num_gpus)]
     data = cfg.dataloader
     evaluates = data.get("test") is not None and data.get("evaluator") is not None
-    _check_length(cfg, point.name)
+    _check_length(cfg)
     return PlannedRun(point, folder, tuple(words), config, cfg.train.max_iter, evaluates)
 
 
-def _check_length(cfg: DictConfig, name: str) -> None:
+def _check_length(cfg: DictConfig) -> None:
     """Refuse runs whose length isn't known beforehand: what is compared has the same."""
     if cfg.train.epochs is not None:
         raise UserError(
-            f"{name}: train.epochs is {cfg.train.epochs:g}, and a sweep counts iterations; "
+            f"train.epochs is {cfg.train.epochs:g}, and a sweep counts iterations; "
             "set train.epochs=null and train.max_iter."
         )
     if cfg.train.early_stop.patience is not None:
         raise UserError(
-            f"{name}: train.early_stop.patience ends runs at different times, and a sweep compares "
+            "train.early_stop.patience ends runs at different times, and a sweep compares "
             "runs of one length; set it to null."
         )
 
