@@ -1,8 +1,10 @@
 import pytest
 import torch
+from detectron2.config import instantiate
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead
-from detectron2.structures import BitMasks, Boxes, Instances
+from detectron2.structures import BitMasks, Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
+from torch.nn.functional import layer_norm
 
 from imted.errors import UserError
 from imted.modeling import VARIANTS, DecoderBoxHead, ModulatedPooler
@@ -107,6 +109,46 @@ def test_imted_at_scale_zero_is_integral(small_detector, scale):
         predict(imted, random_features()), predict(integral, random_features()), strict=True
     ):
         assert torch.equal(found, expected) == (scale == 0)
+
+
+def detect(model, features: dict[str, torch.Tensor]) -> Instances:
+    """What the heads make of three proposals."""
+    proposals = Instances((96, 96))
+    proposals.proposal_boxes = Boxes(
+        torch.tensor([[2.0, 3.0, 14.0, 12.0], [10.0, 10.0, 60.0, 70.0], [0.0, 0.0, 96.0, 96.0]])
+    )
+    images = ImageList(torch.zeros(1, 3, 96, 96), [(96, 96)])
+    with torch.no_grad():
+        return model.roi_heads(images, features, [proposals])[0][0]
+
+
+@pytest.mark.parametrize("variant", ["integral", "imted", "random_decoder"])
+def test_encoders_norm_on_the_map(small_detector_config, small_detector, randomize, variant):
+    """As if the encoder had given out a normed map, and the head had no norm."""
+    plain = small_detector(variant).eval()
+    randomize(plain.roi_heads.box_head).float()
+    config = small_detector_config(variant)
+    config.roi_heads.decoder.norm_rois = False
+    normed = instantiate(config).eval()
+    normed.load_state_dict(plain.state_dict())
+    features = random_features()
+    found, on_rois = detect(normed, features), detect(plain, features)
+
+    norm, plain.roi_heads.box_head.norm = plain.roi_heads.box_head.norm, torch.nn.Identity()
+    tokens = features["last_feat"].permute(0, 2, 3, 1)
+    tokens = layer_norm(tokens, tokens.shape[-1:], norm.weight, norm.bias, norm.eps)
+    expected = detect(plain, {**features, "last_feat": tokens.permute(0, 3, 1, 2)})
+    assert len(found) > 0
+    torch.testing.assert_close(found.pred_boxes.tensor, expected.pred_boxes.tensor)
+    torch.testing.assert_close(found.scores, expected.scores)
+    assert len(on_rois) != len(found) or not torch.allclose(on_rois.scores, found.scores)
+
+
+def test_norm_on_the_map_needs_the_encoders_map(small_detector_config):
+    config = small_detector_config("decoder_head")
+    config.roi_heads.decoder.norm_rois = False
+    with pytest.raises(UserError, match=r"norm_rois=false.*variant='decoder_head' doesn't read"):
+        instantiate(config)
 
 
 @pytest.mark.parametrize("masks", [False, True])

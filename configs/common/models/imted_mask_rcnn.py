@@ -75,6 +75,7 @@ model = L(ImTEDDetector)(
             drop_path_rate=0.0,
             use_act_checkpoint=False,
             interpolate_offset=0.0,
+            norm_rois=True,  # the encoder's norm, on each RoI or on the whole map
         ),
         modulator=dict(scale_init=0.0, scale_per_channel=True, project_maps=False),
         batch_size_per_image=512,

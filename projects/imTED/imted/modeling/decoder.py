@@ -112,14 +112,19 @@ class DecoderBoxHead(MAEDecoder):
     the mean is new, as in the released code: MAE's ``decoder_norm`` served pixels.
     """
 
-    def __init__(self, *, interpolate_offset: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self, *, norm_rois: bool = True, interpolate_offset: float = 0.0, **kwargs: Any
+    ) -> None:
         """Build the modules.
 
         Args:
+            norm_rois: Whether the encoder's final norm is applied to the tokens of each RoI, as in
+                imTED, or has been to the whole map: then RoIs are of :meth:`norm_map`'s.
             interpolate_offset: See :func:`imted.modeling.positions.resize_position_embedding`.
             **kwargs: See :class:`MAEDecoder`.
         """
         super().__init__(**kwargs)
+        self.norm_rois = norm_rois
         self.interpolate_offset = interpolate_offset
         self.box_norm = LayerNorm(self.decoder_embed.out_features)
 
@@ -128,13 +133,18 @@ class DecoderBoxHead(MAEDecoder):
         """Shape of one RoI's vector, as Detectron2's box heads state it."""
         return ShapeSpec(channels=self.decoder_embed.out_features)
 
+    def norm_map(self, feature: torch.Tensor) -> torch.Tensor:
+        """Apply the encoder's final norm to each position of its map (N, D, h, w)."""
+        return self.norm(feature.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
     def embed_rois(self, roi_features: torch.Tensor) -> torch.Tensor:
         """Turn RoI features (R, D, h, w) into the decoder's tokens, (R, h * w, C)."""
         rows, columns = roi_features.shape[-2:]
         positions = resize_position_embedding(
             self.decoder_pos_embed, (rows, columns), self.interpolate_offset
         )
-        tokens = self.embed(roi_features.flatten(2).transpose(1, 2))
+        tokens = roi_features.flatten(2).transpose(1, 2)
+        tokens = self.embed(tokens) if self.norm_rois else self.decoder_embed(tokens)
         return tokens + positions[:, 1:]
 
     def forward(self, roi_features: torch.Tensor) -> torch.Tensor:

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads import (
     FastRCNNConvFCHead,
     FastRCNNOutputLayers,
     StandardROIHeads,
 )
+from detectron2.structures import Instances
 
 from imted.errors import UserError
 
@@ -61,7 +63,7 @@ class ImTEDROIHeads(StandardROIHeads):
         *,
         variant: str = "imted",
         encoder_dim: int,
-        decoder: Mapping[str, int | float | bool],
+        decoder: Mapping[str, Any],
         modulator: Mapping[str, Any] | None = None,
         encoder_feature: str = "last_feat",
         encoder_stride: int = 16,
@@ -92,7 +94,8 @@ class ImTEDROIHeads(StandardROIHeads):
             **kwargs: See Detectron2's ``StandardROIHeads``.
 
         Raises:
-            UserError: If `variant` is not a key of :data:`VARIANTS`.
+            UserError: If `variant` is not a key of :data:`VARIANTS`, or the decoder is to read a
+                normed map of the encoder's and the variant doesn't read the encoder.
         """
         if variant not in VARIANTS:
             raise UserError(
@@ -100,6 +103,12 @@ class ImTEDROIHeads(StandardROIHeads):
                 f"{', '.join(map(repr, VARIANTS))}."
             )
         spec = VARIANTS[variant]
+        reads_encoder = spec.box_features != "pyramid"
+        if not (reads_encoder or decoder.get("norm_rois", True)):
+            raise UserError(
+                f"model.roi_heads.decoder.norm_rois=false norms the encoder's map, which the box "
+                f"head of model.roi_heads.variant={variant!r} doesn't read."
+            )
         encoder_pooler = _roi_align(box_resolution, [encoder_stride], canonical_box_size)
         pyramid_pooler = _roi_align(box_resolution, pyramid_strides, canonical_box_size)
         pyramid_features = list(pyramid_features)
@@ -117,7 +126,7 @@ class ImTEDROIHeads(StandardROIHeads):
         else:
             in_features, pooler = pyramid_features, pyramid_pooler
 
-        in_channels = pyramid_channels if spec.box_features == "pyramid" else encoder_dim
+        in_channels = encoder_dim if reads_encoder else pyramid_channels
         if spec.decoder_head:
             box_head = DecoderBoxHead(encoder_dim=in_channels, **decoder)
         else:
@@ -135,6 +144,20 @@ class ImTEDROIHeads(StandardROIHeads):
             **kwargs,
         )
         self.variant = variant
+        self._norm_map = encoder_feature if reads_encoder and not box_head.norm_rois else ""
+
+    def box_maps(self, features: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+        """What the box pooler reads of the backbone's maps {name: (N, ., h, w)}, in its order."""
+        if self._norm_map:
+            encoder_feature = self.box_head.norm_map(features[self._norm_map])
+            features = {**features, self._norm_map: encoder_feature}
+        return [features[name] for name in self.box_in_features]
+
+    def _forward_box(
+        self, features: Mapping[str, torch.Tensor], proposals: list[Instances]
+    ) -> dict[str, torch.Tensor] | list[Instances]:
+        read = dict(zip(self.box_in_features, self.box_maps(features), strict=True))
+        return super()._forward_box(read, proposals)
 
     @property
     def parts(self) -> ModelParts:

@@ -4,6 +4,7 @@ Shapes: N images, K classes, D encoder channels, C channels of the vector, h x w
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from detectron2.layers import ShapeSpec
@@ -63,7 +64,7 @@ class SingleObjectLocalizer(ImageModel):
         self,
         *,
         encoder: MAEEncoder,
-        decoder: Mapping[str, int | float | bool],
+        decoder: Mapping[str, Any],
         num_classes: int,
         pixel_mean: list[float],
         pixel_std: list[float],
