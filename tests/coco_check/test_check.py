@@ -106,6 +106,10 @@ def test_fatal_finding(folder, name):
 # name: (what spoils the folder, kind, what its item says, ids of the annotations that are left)
 ALL = [11, 12, 13, 14]
 REPAIRABLE = {
+    "category named by a number": (
+        lambda f: f.content["categories"][1].update(name=7), "category_number", "category 2 (7)",
+        ALL,
+    ),
     "size absent": (
         lambda f: f.content["images"][0].pop("width"), "image_size_absent", "image 1 (1.png)", ALL,
     ),

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from imted.coco_check.geometry import are_finite, is_box, is_usable_rle, usable_polygons
 from imted.coco_check.plausibility import check_box_form, check_masks_of_boxes
 from imted.coco_check.report import CheckedDataset, Report, write_repaired
-from imted.data.coco_json import SECTIONS, read_coco
+from imted.data.coco_json import SECTIONS, name_by_text, read_coco
 from imted.data.pixels import BYTE_MODES
 from imted.errors import UserError
 
@@ -165,6 +165,8 @@ def _image_name(image: dict) -> str:
 
 def _check_categories(data: CheckedDataset) -> None:
     categories, seen = [], set()
+    for category in name_by_text(data.content["categories"]):
+        data.add("category_number", f"category {category.get('id')!r} ({category['name']})")
     for category in data.content["categories"]:
         key, name = category.get("id"), category.get("name")
         label = f"category {key!r} ({name!r})"

@@ -29,6 +29,7 @@ PROBLEMS = {
     "category_invalid": Problem(
         True, "categories without an integer id or a name", "give each an integer id and a name"
     ),
+    "category_number": Problem(False, "categories whose name is a number", "read as text"),
     "category_repeated": Problem(
         True, "categories that repeat an id or a name", "give each its own id and name"
     ),

@@ -23,7 +23,8 @@ def read_coco(json_file: str, references: bool = False) -> dict[str, Any]:
 
     Args:
         json_file: A local path or any iopath URL.
-        references: Require `REFERENCES` of every entry, for those who don't check the rest.
+        references: Require `REFERENCES` of every entry, for those who don't check the rest, and
+            make classes that are named by a number names.
 
     Raises:
         UserError: There is no such file, or one of COCO's lists or a required field is missing.
@@ -46,6 +47,8 @@ def read_coco(json_file: str, references: bool = False) -> dict[str, Any]:
             raise UserError(f"{json_file} has no list {section!r}; {expected}.")
         if not all(isinstance(entry, dict) for entry in entries):
             raise UserError(f"{json_file}: {section!r} holds something that is not an object.")
+        if references and section == "categories":
+            name_by_text(entries)
         for entry in entries if references else ():
             for key, kind in REFERENCES[section].items():
                 if not isinstance(entry.get(key), kind):
@@ -54,6 +57,14 @@ def read_coco(json_file: str, references: bool = False) -> dict[str, Any]:
                         f"({str(entry)[:80]}); correct or remove it."
                     )
     return content
+
+
+def name_by_text(categories: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Turn names that are integers into text, in place; return the categories that had one."""
+    found = [c for c in categories if type(c.get("name")) is int]
+    for category in found:
+        category["name"] = str(category["name"])
+    return found
 
 
 def categories_of(content: dict[str, Any]) -> dict[int, str]:
