@@ -33,11 +33,13 @@ from imted.visualization.plots import save_figure
 
 EPILOG = """\
 what is compared
-  ours       the config as it is
+  ours       the config as it is, in its precision (train.amp)
   released   the same weights, computed as the authors' code does: plain softmax attention, the
              modulator's convolution on whole maps and RoIAlign of all its channels by torchvision's
-             kernel, every block recomputed in the backward pass, float16 on a GPU
-  FILE       another config, such as configs/baselines/mask_rcnn_vitdet_base_3x.py
+             kernel, every block recomputed in the backward pass; float16 on a GPU, float32 on a
+             CPU
+  FILE       another config, such as configs/baselines/mask_rcnn_vitdet_base_3x.py, in the
+             precision of ours
 
 examples
   python tools/benchmark.py --config-file configs/coco/imted_mask_rcnn_vit_base_3x.py \\

@@ -114,6 +114,21 @@ def test_half_precision_on_a_gpu_is_full_precision_on_a_cpu(detector_run):
     assert load_run(str(folder), device="cpu").run.amp_dtype is None
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"avx2": True, "avx512_bf16": False}, None)],
+)
+def test_bfloat16_on_a_cpu_that_has_it(detector_run, monkeypatch, capabilities, dtype):
+    folder = detector_run()
+    cfg = LazyConfig.load(str(folder / "config.yaml"))
+    cfg.train.amp.enabled, cfg.train.amp.dtype = True, "bf16"
+    LazyConfig.save(cfg, str(folder / "config.yaml"))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert load_run(str(folder), device="cpu").run.amp_dtype is dtype
+    asked = load_run(str(folder), overrides=["train.amp.enabled=true"], device="cpu")
+    assert asked.run.amp_dtype is torch.bfloat16
+
+
 def test_which_weights_a_command_line_names(detector_run):
     folder = detector_run()
     config = str(folder / "config.yaml")

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from imted.engine.config import build, load_config
+from imted.engine.settings import Run
 from imted.errors import UserError
 from imted.modeling import roi_pooler
 from imted.modeling.transformer_blocks import TransformerBlocks
@@ -62,14 +63,15 @@ def build_systems(
     Args:
         cfg: Of ours.
         against: "released", or paths of configs.
-        device: Where to; on a GPU, "released" is in float16 and all else in bfloat16.
+        device: Where to. All are in the precision of ours (train.amp), but "released" is in
+            float16 on a GPU and in float32 on a CPU, as the authors' code is.
         train: Whether training steps will be timed.
 
     Raises:
         UserError: A config isn't there, or its model is no detector that can be timed so.
     """
     cuda = device.type == "cuda"
-    ours = _system("ours", cfg, device, train, torch.bfloat16 if cuda else None)
+    ours = _system("ours", cfg, device, train, Run.resolve(cfg).amp_dtype)
     systems = [ours]
     for name in against:
         if name == "released":

@@ -88,6 +88,8 @@ def load_run(
     if description is not None:
         _apply(cfg, description)
     cfg.train.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if cfg.train.device == "cpu" and not _cpu_has_bf16():
+        cfg.train.amp.enabled = False  # emulated, it takes several times as long
     override_config(cfg, overrides, config_file)
     if cfg.train.amp.dtype == "fp16" and torch.device(cfg.train.device).type == "cpu":
         cfg.train.amp.enabled = False  # there is none on a CPU
@@ -99,6 +101,14 @@ def load_run(
     if description is None:
         description = _assume(model, cfg, weights)
     return LoadedDetector(model, run, description, weights)
+
+
+def _cpu_has_bf16() -> bool:
+    """Tell whether the CPU has instructions for bfloat16, as far as torch says."""
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older torch
+        return True
+    found = torch.cpu.get_capabilities()
+    return any(has is True and "bf16" in name for name, has in found.items())
 
 
 def named_weights(config_file: str, overrides: Sequence[str] = ()) -> str:
