@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from detectron2.config import instantiate
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
@@ -77,6 +78,20 @@ def test_inference_ends_on_the_device(small_detector, dtype):
     assert all(len(result["instances"]) for result in results)
     assert all(result["instances"].pred_boxes.device.type == DEVICE for result in results)
     assert all(result["instances"].scores.isfinite().all() for result in results)
+
+
+def test_synchronised_batch_norm_of_one_process_is_batch_norm(small_released_config):
+    found = []
+    for norm in ("SyncBN", "BN"):
+        config = small_released_config()
+        config.backbone.norm = norm
+        torch.manual_seed(0)
+        model = instantiate(config).to(DEVICE).train()
+        torch.manual_seed(0)
+        with EventStorage():
+            found.append(model(make_batch()))
+    for name, loss in found[0].items():
+        torch.testing.assert_close(loss, found[1][name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("amp", [(), ("bf16",), ("fp16",)])
