@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 
-from imted.benchmark.steps import step_by_stage
+from imted.benchmark.steps import step, step_by_stage
 from imted.benchmark.systems import build_systems, make_batch
 from imted.engine.config import load_config
 from imted.modeling import roi_pooler
@@ -43,6 +43,22 @@ def test_the_released_way_computes_the_same(systems):
         torch.testing.assert_close(loss, expected[name], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(norms, expected_norms, rtol=1e-2, atol=1e-4)
     assert roi_pooler.MAX_CELLS  # what the other way changes is changed back
+
+
+def test_every_step_is_of_the_same_rois(systems):
+    systems, batch = systems
+    boxes = []
+    for system in systems:
+        before = {name: p.clone() for name, p in system.model.named_parameters()}
+        system.model.roi_heads.box_pooler.register_forward_pre_hook(
+            lambda _, inputs: boxes.append(torch.cat([b.tensor for b in inputs[1]]))
+        )
+        with EventStorage():
+            for _ in range(2):
+                step(system, batch)
+        assert all(torch.equal(p, before[name]) for name, p in system.model.named_parameters())
+    for other in boxes[1:]:
+        torch.testing.assert_close(other, boxes[0], rtol=0, atol=1e-2)  # pixels
 
 
 def test_stages_are_parts_of_the_step(systems):

@@ -76,6 +76,7 @@ def step(system: System, batch: Batch, mark: Callable[[str], None] = lambda stag
         mark: Is called with the name of what has just ended.
     """
     device = next(system.model.parameters()).device.type
+    torch.manual_seed(0)  # the same RoIs are sampled each time
     with system.around(), torch.autocast(device, system.dtype, enabled=system.dtype is not None):
         if system.optimizer is None:
             with torch.no_grad():

@@ -99,6 +99,7 @@ def _system(
     optimizer = None
     if train:
         cfg.optimizer.params.model = model
+        cfg.optimizer.lr = 0.0  # all keep the weights that they share, and so propose the same RoIs
         optimizer = build(cfg.optimizer, "optimizer")
     return System(name, model, optimizer, dtype, nullcontext)
 
