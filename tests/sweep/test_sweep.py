@@ -76,23 +76,32 @@ def test_a_sweep_runs_goes_on_and_compares(start, tmp_path):
 
 
 def test_one_failure_does_not_stop_the_others(start, tmp_path):
-    # The second config asks for what only shows while it trains.
+    # What goes wrong only shows while they train.
     (tmp_path / "failing.py").write_text(
         "from toy_config import *\n"
         "import toy_training\n"
         "class Mapper(toy_training.RandomMapper):\n"
+        "    def __init__(self, fault):\n"
+        "        super().__init__()\n"
+        "        self.fault = fault\n"
         "    def __call__(self, sample):\n"
         "        from imted.errors import UserError\n"
-        "        if self.reject: raise UserError('image 7 is missing.')\n"
+        "        if self.fault == 'refused': raise UserError('image 7 is missing.')\n"
+        "        if self.fault == 'killed':\n"
+        "            print('noise', file=__import__('sys').stderr, flush=True)\n"
+        "            __import__('os').kill(__import__('os').getpid(), 9)\n"
         "        return super().__call__(sample)\n"
-        "dataloader['train'].mapper = L(Mapper)(reject=False)\n"
+        "dataloader['train'].mapper = L(Mapper)(fault='none')\n"
         "train['max_iter'] = 2\n"
     )
-    process = start("dataloader.train.mapper.reject=true,false", config=tmp_path / "failing.py")
+    process = start(
+        "dataloader.train.mapper.fault=refused,killed,none", config=tmp_path / "failing.py"
+    )
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "failed    reject-True: image 7 is missing." in out
-    assert "finished  reject-False" in out and "| reject-False" in out
+    assert "failed    fault-refused: image 7 is missing." in out
+    assert "failed    fault-killed: ended from outside without a result" in out
+    assert "finished  fault-none" in out and "| fault-none" in out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads processes as Linux lists them")

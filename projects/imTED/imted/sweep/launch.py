@@ -206,8 +206,10 @@ def failure(job: "submitit.Job[int]") -> str | None:
     try:
         status = job.result()
     except Exception as error:  # whatever the training raised, or that it has left no result
-        where = f"; see {job.paths.stderr}"
-        return (sentences[-1] if sentences else _last_line(str(error))) + where
+        reason = _last_line(str(error))
+        if isinstance(error, submitit.core.utils.UncompletedJobError):
+            reason = "ended from outside without a result (killed, or for want of memory)"
+        return f"{sentences[-1] if sentences else reason}; see {job.paths.stderr}"
     if status == 0:
         return None
     return sentences[-1] if sentences else f"status {status}: {_last_line(errors)}"
