@@ -75,6 +75,15 @@ def test_a_run_is_known_by_its_config(tmp_path):
     assert all(run.finished for run in again)
 
 
+def test_a_run_keeps_the_name_that_says_more(tmp_path):
+    wide, narrow = ["optimizer.lr=0.1,0.2", "train.seed=0,1"], ["optimizer.lr=0.1", "train.seed=0"]
+    for number, words in enumerate((narrow, wide, narrow)):
+        for run in planned(tmp_path, *words):
+            write_record(run, number)
+        groups = {read_record(path.parent)["group"] for path in tmp_path.glob("*/point.json")}
+        assert groups == ({"lr-0.1", "lr-0.2"} if number else {"run"})
+
+
 def test_a_folder_of_another_config_is_refused(tmp_path):
     (run,) = planned(tmp_path, "optimizer.lr=0.1")
     write_record(run, 0)

@@ -4,7 +4,7 @@ import copy
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,8 @@ def plan(
     """Compose and check every point's config, and find the folder that holds its run.
 
     A run is known by its config: one whose folder was renamed is found, and a folder that holds
-    another config's run is refused.
+    another config's run is refused. It has the longest name that a sweep has given it, which
+    tells it from the most others.
 
     Args:
         config_file: See :func:`imted.engine.config.load_config`.
@@ -155,11 +156,11 @@ def _identity(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _records(output: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the folders of a sweep that hold a point, with the config of each."""
+    """Yield the folders of a sweep that hold a point, with the record of each."""
     for path in sorted(Path(output).glob(f"*/{RECORD}")):
         record = read_record(path.parent)
         if record is not None:
-            yield str(path.parent), record["config"]
+            yield str(path.parent), record
 
 
 def _plan(
@@ -179,10 +180,12 @@ def _plan(
         Run.resolve(cfg)
     _check_model(cfg)
     config = _identity(cfg)
-    folder = next((path for path, other in known.items() if other == config), None)
+    folder = next((path for path, other in known.items() if other["config"] == config), None)
     if folder is None:
         folder = os.path.join(output, point.name)
         _check_free(folder, config, known)
+    elif len(known[folder]["name"]) > len(point.name):
+        point = replace(point, name=known[folder]["name"], group=known[folder]["group"])
     words = ["--config-file", config_file, *point.overrides, f"train.output_dir={folder}"]
     if num_gpus > 1:
         words[:0] = ["--num-gpus", str(num_gpus)]
@@ -217,11 +220,11 @@ def _check_model(cfg: DictConfig) -> None:
 
 def _check_free(folder: str, config: dict[str, Any], known: dict[str, dict[str, Any]]) -> None:
     if folder in known:
-        keys = sorted(known[folder].keys() | config.keys())
+        there = known[folder]["config"]
         changed = [
-            f"{key}={known[folder].get(key)} there, {config.get(key)} now"
-            for key in keys
-            if known[folder].get(key) != config.get(key)
+            f"{key}={there.get(key)} there, {config.get(key)} now"
+            for key in sorted(there.keys() | config.keys())
+            if there.get(key) != config.get(key)
         ]
         raise UserError(
             f"{folder} holds the run of another config ({'; '.join(changed[:3])}); give another "
