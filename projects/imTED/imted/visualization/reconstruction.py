@@ -3,13 +3,15 @@
 Shapes: N images, L patches of an image, p the side of a patch.
 """
 
+from inspect import signature
+
 import torch
 from detectron2.config import instantiate
 from omegaconf import DictConfig
 
 from imted.checkpoint import load_checkpoint
 from imted.errors import UserError
-from imted.modeling import MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
+from imted.modeling import MAEDecoder, MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
 from imted.modeling.masked_autoencoder import patchify, unpatchify
 
 GREY = 128
@@ -29,8 +31,8 @@ def load_mae(model: DictConfig, path: str) -> MaskedAutoencoder:
     encoder = instantiate(model.backbone.net)
     if not path or not isinstance(encoder, MAEEncoder):
         raise UserError("the detector was not made of a plain MAE (train.init_checkpoint).")
-    sizes = {**model.roi_heads.decoder}
-    sizes.pop("interpolate_offset", None)  # the box head's alone
+    shared = signature(MAEDecoder).parameters  # the box head has options of its own
+    sizes = {key: value for key, value in model.roi_heads.decoder.items() if key in shared}
     decoder = ReconstructionDecoder(
         encoder_dim=model.backbone.net.embed_dim, patch_size=encoder.patch_size, **sizes
     )
