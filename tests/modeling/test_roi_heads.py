@@ -21,6 +21,7 @@ LADDER = {
     "random_decoder": ([*PYRAMID, "last_feat"], DecoderBoxHead),
 }
 HEIGHT, WIDTH = 80, 104  # no multiples of 32: padded
+BOXES = torch.tensor([[2.0, 3.0, 14.0, 12.0], [10.0, 10.0, 60.0, 70.0], [0.0, 0.0, 96.0, 96.0]])
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +59,9 @@ def random_features(seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def predict(model, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Class logits and box deltas of three boxes on different levels."""
-    boxes = torch.tensor([[2.0, 3.0, 14.0, 12.0], [10.0, 10.0, 60.0, 70.0], [0.0, 0.0, 96.0, 96.0]])
+    """Class logits and box deltas of `BOXES`, which lie on different levels."""
     heads = model.roi_heads
-    pooled = heads.box_pooler([features[name] for name in heads.box_in_features], [Boxes(boxes)])
+    pooled = heads.box_pooler([features[name] for name in heads.box_in_features], [Boxes(BOXES)])
     return heads.box_predictor(heads.box_head(pooled))
 
 
@@ -112,11 +112,9 @@ def test_imted_at_scale_zero_is_integral(small_detector, scale):
 
 
 def detect(model, features: dict[str, torch.Tensor]) -> Instances:
-    """What the heads make of three proposals."""
+    """What the heads make of `BOXES` as proposals."""
     proposals = Instances((96, 96))
-    proposals.proposal_boxes = Boxes(
-        torch.tensor([[2.0, 3.0, 14.0, 12.0], [10.0, 10.0, 60.0, 70.0], [0.0, 0.0, 96.0, 96.0]])
-    )
+    proposals.proposal_boxes = Boxes(BOXES)
     images = ImageList(torch.zeros(1, 3, 96, 96), [(96, 96)])
     with torch.no_grad():
         return model.roi_heads(images, features, [proposals])[0][0]
