@@ -62,17 +62,17 @@ def main(argv: list[str] | None = None) -> None:
     if args.output:
         make_folder(args.output, "--output")
     cfg = load_config(args.config_file, args.opts)
-    device = Run.resolve(cfg).device
+    run = Run.resolve(cfg)
     found = {}
     for task in args.task:
         if task in ("data", "evaluation"):
             found[task] = time_data(cfg, args) if task == "data" else time_evaluation(args.repeats)
             continue
         train = task == "train"
-        systems = build_systems(cfg, args.against, device, train)
+        systems = build_systems(run, args.against, train)
         batch = make_batch(args.batch, tuple(args.image_size), cfg.train.seed, train)
-        time_steps(systems, batch, args.repeats, args.warm_up, device)
-        found[task] = describe(task, systems, args, device)
+        time_steps(systems, batch, args.repeats, args.warm_up, run.device)
+        found[task] = describe(task, systems, args, run.device)
     if args.output:
         write_json(found, os.path.join(args.output, "benchmark.json"), indent=1)
         plot(found, os.path.join(args.output, "benchmark.png"))

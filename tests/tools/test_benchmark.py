@@ -7,6 +7,7 @@ from detectron2.utils.events import EventStorage
 from imted.benchmark.steps import step, step_by_stage
 from imted.benchmark.systems import build_systems, make_batch
 from imted.engine.config import load_config
+from imted.engine.settings import Run
 from imted.modeling import roi_pooler
 
 CONFIG = "configs/quickstart.py"
@@ -21,7 +22,7 @@ def benchmark(load_script):
 @pytest.fixture
 def systems():
     """Return ours and the released way, and a batch."""
-    systems = build_systems(load_config(CONFIG, SMALL), ["released"], torch.device("cpu"), True)
+    systems = build_systems(Run.resolve(load_config(CONFIG, SMALL)), ["released"], train=True)
     return systems, make_batch(2, (64, 96), seed=0, train=True)
 
 

@@ -55,23 +55,21 @@ class System:
     flops: int = 0
 
 
-def build_systems(
-    cfg: DictConfig, against: Sequence[str], device: torch.device, train: bool
-) -> list[System]:
+def build_systems(run: Run, against: Sequence[str], train: bool) -> list[System]:
     """Build ours and what it is compared with, with random weights.
 
     Args:
-        cfg: Of ours.
+        run: Ours. All are on its device and in its precision, but "released" is in float16 on a
+            GPU and in float32 on a CPU, as the authors' code is.
         against: "released", or paths of configs.
-        device: Where to. All are in the precision of ours (train.amp), but "released" is in
-            float16 on a GPU and in float32 on a CPU, as the authors' code is.
         train: Whether training steps will be timed.
 
     Raises:
         UserError: A config isn't there, or its model is no detector that can be timed so.
     """
+    cfg, device = run.cfg, run.device
     cuda = device.type == "cuda"
-    ours = _system("ours", cfg, device, train, Run.resolve(cfg).amp_dtype)
+    ours = _system("ours", cfg, device, train, run.amp_dtype)
     systems = [ours]
     for name in against:
         if name == "released":
