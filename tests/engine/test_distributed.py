@@ -113,6 +113,27 @@ def test_frozen_parts_stay_as_they_are_in_two_processes(one_process, shell, toy_
     assert_same(two, one_process(*options))
 
 
+def test_gradients_sent_in_bfloat16_are_rounded_and_no_more(shell, toy_config, tmp_path):
+    def gradients(name, *options):
+        args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config, *PLAIN)
+        options += ("train.max_iter=1", "train.accumulation_steps=1")
+        process = shell(*args, *options, f"train.output_dir={tmp_path / name}")
+        assert process.returncode == 0, process.stderr
+        return trained(tmp_path / name)[0]
+
+    start = gradients("start", "optimizer.lr=0")
+    exact = gradients("exact")
+    sent = gradients("sent", "train.ddp.bf16_compression=true")
+    differ = False
+    for name, weight in start.items():
+        gradient, rounded = weight - exact[name], weight - sent[name]
+        # Of each of two processes, then of their sum: three roundings of 8 bits.
+        largest = gradient.abs().max().item()
+        torch.testing.assert_close(rounded, gradient, rtol=0, atol=3 * 2**-8 * largest + 1e-7)
+        differ |= not torch.equal(rounded, gradient)
+    assert differ
+
+
 def test_a_sharded_optimizer_trains_saves_and_resumes_as_a_whole_one(shell, toy_config, tmp_path):
     def train(name, *options):
         folder = f"train.output_dir={tmp_path / name}"

@@ -36,6 +36,7 @@ def test_ranges(allowed, inside, outside):
         ("model.roi_heads.mask_head.conv_dims=[inf]", "conv_dims"),
         ("optimizer=null", "optimizer is null; a run needs it."),
         ("dataloader.evaluator=null", "dataloader.evaluator is null; it is needed"),
+        ("train.ddp={fp16_compression:true,bf16_compression:true}", "not both"),
         ("train.amp=null", "field 'train.amp' is not Optional"),
         ("dataloader.train.mapper.image_format=HSV", "it must be 'RGB' or 'BGR'"),
     ],

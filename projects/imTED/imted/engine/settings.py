@@ -121,6 +121,7 @@ def _default_ddp() -> dict[str, Any]:
         broadcast_buffers=False,
         find_unused_parameters=False,
         fp16_compression=False,
+        bf16_compression=False,
         bucket_cap_mb=25,
     )
 
@@ -154,7 +155,8 @@ class TrainSettings:
     # Whether frozen parts run in evaluation mode: no drop path, no dropout, no new statistics.
     frozen_eval: bool = True
     ema: EMASettings = field(default_factory=EMASettings)
-    # Arguments of DistributedDataParallel; fp16_compression is Detectron2's.
+    # Arguments of DistributedDataParallel, and gradients sent in half precision: in float16 by
+    # Detectron2's option; bfloat16 has float32's range.
     ddp: dict[str, Any] = field(default_factory=_default_ddp)
     # Whether each process keeps a part of the optimizer's state alone; for large models.
     shard_optimizer: bool = False
@@ -255,6 +257,8 @@ def check_settings(cfg: DictConfig) -> None:
             "train.early_stop.patience needs evaluations to look at: set train.eval_period, "
             "train.best_metric and dataloader.test."
         )
+    if _select(cfg, "train.ddp.fp16_compression") and _select(cfg, "train.ddp.bf16_compression"):
+        raise UserError("train.ddp: set fp16_compression or bf16_compression, not both.")
     if _select(cfg, "dataloader.test") is not None and _select(cfg, "dataloader.evaluator") is None:
         raise UserError(
             "dataloader.evaluator is null; it is needed where there is a dataloader.test "

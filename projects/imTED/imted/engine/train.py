@@ -12,6 +12,8 @@ from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from imted.checkpoint import load_checkpoint, save_mae
 from imted.data.train_loader import ResumableBatchSampler, build_train_loader
@@ -151,9 +153,13 @@ def build_trainer(run: Run, model: nn.Module, loader: Iterable[list[dict]]) -> T
     ddp = dict(cfg.train.ddp)
     if run.device.type == "cpu":
         ddp["device_ids"] = None  # DDP takes none on a CPU
+    bfloat16 = ddp.pop("bf16_compression", False)
+    model = create_ddp_model(model, **ddp)
+    if bfloat16 and isinstance(model, DistributedDataParallel):
+        model.register_comm_hook(None, bf16_compress_hook)
     clip = cfg.train.clip_grad
     return Trainer(
-        create_ddp_model(model, **ddp),
+        model,
         loader,
         optimizer,
         accumulation_steps=cfg.train.accumulation_steps,
