@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -195,13 +196,18 @@ def two_processes(tmp_path):
         env=env,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
-    end = time.monotonic() + 60
-    while not (tmp_path / "run/last_checkpoint").is_file():
-        assert process.poll() is None and time.monotonic() < end, process.communicate()[1]
-        time.sleep(0.1)
-    yield process
-    process.kill()
+    try:
+        end = time.monotonic() + 240
+        while not (tmp_path / "run/last_checkpoint").is_file():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < end, "no checkpoint yet"
+            time.sleep(0.1)
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its ranks, too
 
 
 def ranks(process):
@@ -213,7 +219,7 @@ def ranks(process):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_signal_to_one_process_ends_all_after_the_same_iteration(two_processes, tmp_path):
     os.kill(ranks(two_processes)[1], signal.SIGUSR1)
-    error = two_processes.communicate(timeout=60)[1].strip()
+    error = two_processes.communicate(timeout=240)[1].strip()
     assert two_processes.returncode == 128 + signal.SIGUSR1
     assert re.fullmatch(r"Stopped by \w+ after iteration \d+ of 1000000, which is saved .*", error)
     number = int(re.search(r"iteration (\d+)", error)[1])
@@ -225,7 +231,7 @@ def test_a_signal_to_one_process_ends_all_after_the_same_iteration(two_processes
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_process_ends_the_others_in_one_sentence(two_processes, tmp_path):
     os.kill(ranks(two_processes)[1], signal.SIGKILL)
-    error = two_processes.communicate(timeout=60)[1].strip()
+    error = two_processes.communicate(timeout=240)[1].strip()
     assert two_processes.returncode == 1
     assert error.startswith("error: Process 1 of this machine was ended by SIGKILL")
     last = (tmp_path / "run/last_checkpoint").read_text()
