@@ -228,7 +228,8 @@ def check_script(script: str, arguments: list[str], monkeypatch) -> None:
         parse = getattr(argparse.ArgumentParser, name)
 
         def stop(*args, parse=parse, **kwargs):
-            parse(*args, **kwargs)
+            parsed = parse(*args, **kwargs)
+            assert all("=" in word for word in getattr(parsed, "opts", ())), parsed.opts
             raise _Parsed
 
         monkeypatch.setattr(argparse.ArgumentParser, name, stop)
@@ -286,6 +287,7 @@ def test_commands_can_be_pasted(block, programs, tmp_path, monkeypatch):
         ("python train_net.py --config-file configs/quickstart.py train.max_itr=5", "max_itr"),
         ("python train_net.py --config-file configs/no.py", "no.py"),
         ("python tools/no.py", "no.py"),
+        ("python tools/sweep.py --points a.py b.py", "b.py"),
         ("python train_net.py --config-file CONFIG", "CONFIG"),
         ("python train_net.py … ", "…"),
         ("python train_net.py --config-file $CONFIG", "unbound"),
