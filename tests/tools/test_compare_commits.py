@@ -1,0 +1,53 @@
+"""This tree against commits of a repository of its own, by the toy's training."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def has(commit: str) -> bool:
+    command = ("git", "-C", ROOT, "cat-file", "-e", commit)
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+needs_repository = pytest.mark.skipif(not has("HEAD"), reason="this is no clone")
+
+
+@pytest.mark.slow
+@needs_repository
+def test_a_commit_against_this_tree(shell, toy_config):
+    process = shell(
+        *("tools/compare_commits.py", "HEAD", "--config-file", toy_config),
+        *("--iterations", 4, "--repeats", 2, "train.accumulation_steps=1"),
+    )
+    assert process.returncode == 0, process.stderr
+    header, _, *rows = process.stdout.splitlines()[:5]
+    assert re.split(r"  +", header.strip())[0] == "s / iteration"
+    names = [re.split(r"  +", row)[0] for row in rows]
+    assert names == ["HEAD", "now, settings of HEAD", "now"]
+    for row in rows[1:]:
+        ratios = re.findall(r"([\d.]+) \(([\d.]+) to ([\d.]+)\)", row)
+        assert len(ratios) == 2
+        assert all(float(low) <= float(mid) <= float(high) for mid, low, high in ratios)
+    # The same code, settings and seed.
+    assert process.stdout.splitlines()[-1].endswith("by the same settings: 0")
+
+
+@needs_repository
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("no-such-commit",), '"no-such-commit" can\'t be had from the repository'),
+        (("HEAD", "--iterations", 1), "--iterations must be at least 2"),
+        (("HEAD", "train.max_itr=3"), "has ended after 0 of 60 iterations: error: train.max_itr"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_sentence(shell, toy_config, arguments, message):
+    process = shell("tools/compare_commits.py", "--config-file", toy_config, *arguments)
+    assert process.returncode == 1
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
