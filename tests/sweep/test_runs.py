@@ -62,6 +62,19 @@ def test_points_that_differ_in_name_alone_are_one_run(tmp_path):
         plan(CONFIG, points, str(tmp_path))
 
 
+def test_a_run_is_known_when_settings_have_been_added_since(tmp_path):
+    (run,) = planned(tmp_path, "optimizer.lr=0.1")
+    del run.config["train.ddp.bf16_compression"], run.config["train.max_bad_steps"]
+    write_record(run, 0)
+    finish(run)
+    words = ["optimizer.lr=0.1", "train.ddp.bf16_compression=false"]
+    (again,) = planned(tmp_path, *words)
+    assert again.finished and again.folder == run.folder
+    words[1] = "train.ddp.bf16_compression=true"
+    with pytest.raises(UserError, match=r"bf16_compression=False there, True now\)"):
+        planned(tmp_path, *words)
+
+
 def test_a_run_is_known_by_its_config(tmp_path):
     first, second = planned(tmp_path, "optimizer.lr=0.1,0.2")
     for number, run in enumerate((first, second)):

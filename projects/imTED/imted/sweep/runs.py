@@ -14,7 +14,7 @@ from imted.atomic import read_json, write_json
 from imted.engine.config import build, load_config
 from imted.engine.hooks import EVALUATED
 from imted.engine.run_folder import in_use, read_last, read_metrics
-from imted.engine.settings import Run, check_settings
+from imted.engine.settings import Run, TrainSettings, check_settings
 from imted.engine.yaml_config import read_yaml
 from imted.errors import UserError
 from imted.sweep.points import Point
@@ -133,19 +133,27 @@ def read_record(folder: str | Path) -> dict[str, Any] | None:
     path = Path(folder, RECORD)
     try:
         record = read_json(path)
-        return (
-            record if {"number", "name", "group", "max_iter", "config"} <= record.keys() else None
-        )
+        if not {"number", "name", "group", "max_iter", "config"} <= record.keys():
+            return None
+        return {**record, "config": _completed(record["config"])}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{path} can't be read ({error}); remove it with its run.") from None
 
 
 def flat_config(folder: str | Path) -> dict[str, Any]:
     """Return the config.yaml of a run as :func:`plan` composes configs; {} where there is none."""
     path = Path(folder, "config.yaml")
-    return _identity(read_yaml(str(path))) if path.is_file() else {}
+    return _completed(_identity(read_yaml(str(path)))) if path.is_file() else {}
+
+
+def _completed(config: dict[str, Any]) -> dict[str, Any]:
+    """Add the defaults of settings that an earlier version, which has written this, did not know.
+
+    So an upgrade that adds a setting leaves the runs what they were.
+    """
+    return _identity(OmegaConf.create({"train": OmegaConf.structured(TrainSettings)})) | config
 
 
 def _identity(cfg: DictConfig) -> dict[str, Any]:
