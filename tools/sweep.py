@@ -91,7 +91,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(runs: Sequence[PlannedRun], args: argparse.Namespace, slots: list) -> int:
     """Run what isn't finished; return how many runs have failed."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Not by way of SIGINT, which a shell has its background jobs ignore.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     left = [run for run in runs if not run.finished]
     busy = [run for run in left if run.running]
     todo = [run for run in left if run not in busy]

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ def start(tmp_path):
     """Start the command line on a config; end it with the test."""
     started = []
 
-    def run(*words, config=CONFIG, **env):
+    def run(*words, config=CONFIG, ignored=None, **env):
         command = [sys.executable, "tools/sweep.py", "--config-file", str(config)]
         paths = os.pathsep.join(map(str, (ROOT / "projects/imTED", TOYS, tmp_path)))
         process = subprocess.Popen(
@@ -29,6 +30,7 @@ def start(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=None if ignored is None else partial(signal.signal, ignored, signal.SIG_IGN),
         )
         started.append(process)
         return process
@@ -105,7 +107,8 @@ def test_one_failure_does_not_stop_the_others(start, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads processes as Linux lists them")
-def test_ctrl_c_saves_and_leaves_nothing_behind(start, tmp_path):
+@pytest.mark.parametrize("background", [False, True])
+def test_a_signal_saves_and_leaves_nothing_behind(start, tmp_path, background):
     (tmp_path / "slow.py").write_text(
         "from toy_config import *\n"
         "import time, toy_training\n"
@@ -116,13 +119,17 @@ def test_ctrl_c_saves_and_leaves_nothing_behind(start, tmp_path):
         "dataloader['train'].mapper = L(Mapper)()\n"
         "train.update(max_iter=100, eval_period=0, checkpointer=dict(period=1000))\n"
     )
-    process = start("optimizer.lr=0.1,0.2", config=tmp_path / "slow.py")
+    ignored = signal.SIGINT if background else None  # as a shell starts what ends in "&"
+    process = start("optimizer.lr=0.1,0.2", config=tmp_path / "slow.py", ignored=ignored)
     metrics = tmp_path / "sweep/lr-0.1/metrics.json"
     end = time.monotonic() + 240
     while not (metrics.exists() and metrics.read_text().count("\n") > 2):
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+    if background:
+        process.terminate()
+    else:
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
     _, err = process.communicate(timeout=240)
     assert process.returncode == 1 and err == (
         "error: Stopped; what ran has been saved. The same command goes on from there.\n"
