@@ -10,7 +10,6 @@ import imted  # noqa: F401  # first, so that no library warns of another
 
 # isort: split
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from statistics import median
 
 from tabulate import tabulate
 
+from imted.engine.run_folder import read_metrics
 from imted.errors import UserError, exit_status
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,7 +130,8 @@ def train(contestant: Contestant, iterations: int, opts: list[str], output: Path
         try:
             while len(losses) < iterations:
                 ended = process.poll() is not None
-                losses = read_losses(output / "metrics.json")
+                records = read_metrics(str(output))
+                losses = [record["total_loss"] for record in records if "total_loss" in record]
                 now = time.perf_counter()
                 if losses and not first:
                     first = now
@@ -148,13 +149,6 @@ def train(contestant: Contestant, iterations: int, opts: list[str], output: Path
     contestant.first.append(first - start)
     contestant.step.append((now - first) / (iterations - 1))
     contestant.losses = losses[:iterations]
-
-
-def read_losses(metrics: Path) -> list[float]:
-    """Return the losses that are written so far; the last line may be half of one."""
-    text = metrics.read_text() if metrics.exists() else ""
-    records = map(json.loads, text[: text.rfind("\n") + 1].splitlines())
-    return [record["total_loss"] for record in records if "total_loss" in record]
 
 
 def print_table(before: Contestant, code: Contestant, now: Contestant) -> None:
