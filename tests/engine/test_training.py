@@ -56,6 +56,20 @@ def test_resumed_frozen_run_equals_an_uninterrupted_one(train_net, tmp_path):
     assert results(resumed) == results(tmp_path / "a")
 
 
+def test_resuming_says_what_was_changed(train_net, trained, tmp_path, capfd):
+    resumed = interrupt(trained, tmp_path / "resumed", 3)
+    (resumed / "config.yaml").write_bytes((trained / "config.yaml").read_bytes())
+    command = ("--resume", f"train.output_dir={resumed}")
+    assert train_net(*command, "optimizer.lr=0.25", "train.max_iter=5") == 0
+    printed = [line.split() for line in capfd.readouterr().out.splitlines()]
+    assert ["changed", "optimizer.lr=0.01", "there,", "0.25", "now"] in printed
+    assert ["train.max_iter=6", "there,", "5", "now"] in printed
+    assert train_net(*command, "optimizer.lr=0.25", "train.max_iter=5") == 0
+    assert "changed" not in capfd.readouterr().out
+    (resumed / "config.yaml").write_text("{")
+    assert train_net(*command, "optimizer.lr=0.25", "train.max_iter=5") == 0
+
+
 def test_losses_of_a_resumed_run_are_the_same(train_net, tmp_path, monkeypatch):
     """Compare the losses themselves: metrics.json has medians over past iterations."""
     seen = []

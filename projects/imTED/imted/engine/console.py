@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -146,6 +146,14 @@ def show_start(run: Run, found: Mapping[str, Split], resumed: bool) -> None:
             _row("", "no annotation has a mask: only boxes are learned")
     if resumed:
         _row("resume", run.cfg.train.output_dir)
+
+
+def show_changes(changed: Sequence[str]) -> None:
+    """Show what is another value in the config of a resumed run; log.txt has all of them."""
+    logger.debug("Changed since the run was started: %s", "; ".join(changed) or "nothing")
+    more = [f"and {len(changed) - 5} more, in log.txt"] if len(changed) > 5 else []
+    short = [line if len(line) <= 150 else f"{line[:149]}…" for line in changed[:5]]
+    _rows("changed", [*short, *more])
 
 
 def show_weights(report: LoadReport) -> None:

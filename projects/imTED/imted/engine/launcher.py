@@ -23,9 +23,16 @@ from omegaconf.errors import OmegaConfBaseException
 from imted.atomic import replacing
 from imted.compat import forget_process_groups
 from imted.engine.config import load_config
-from imted.engine.console import log_environment, show_start, silence_threads, start_logging
+from imted.engine.console import (
+    log_environment,
+    show_changes,
+    show_start,
+    silence_threads,
+    start_logging,
+)
 from imted.engine.dataset import complete_from_dataset
 from imted.engine.evaluate import evaluate_checkpoint
+from imted.engine.flat_config import FlatConfig, changes, read_flat
 from imted.engine.run_folder import locked, prepare
 from imted.engine.settings import Run, make_output_dir
 from imted.engine.stopping import STOP, Stopped
@@ -130,7 +137,10 @@ def run(args: argparse.Namespace) -> None:
         log_environment(cfg, args)
         show_start(resolved, found, args.resume)
         if comm.is_main_process():
+            before = _previous_config(cfg) if args.resume else {}
             _save_config(cfg)
+            if before:
+                show_changes(changes(before, read_flat(cfg.train.output_dir)))
         seed_all_rng(cfg.train.seed + comm.get_rank())
         if args.eval_only:
             evaluate_checkpoint(resolved)
@@ -152,6 +162,14 @@ def _load_config(args: argparse.Namespace) -> DictConfig:
     if args.eval_only:
         cfg.train.output_dir = os.path.join(cfg.train.output_dir, EVALUATION)
     return cfg
+
+
+def _previous_config(cfg: DictConfig) -> FlatConfig:
+    """Read the config of the run to resume; {} where there is none."""
+    try:
+        return read_flat(cfg.train.output_dir)
+    except UserError:  # damaged; it is about to be written anew
+        return {}
 
 
 def _save_config(cfg: DictConfig) -> None:

@@ -15,12 +15,13 @@ import numpy as np
 from tabulate import tabulate
 
 from imted.atomic import read_json, replacing, write_text
+from imted.engine.flat_config import read_flat
 from imted.engine.hooks import EVALUATED
 from imted.engine.run_folder import read_metrics
 from imted.errors import UserError
 from imted.sweep.plots import save_curves, save_metrics
 from imted.sweep.points import is_seed
-from imted.sweep.runs import RESULTS, evaluated_iterations, flat_config, read_record
+from imted.sweep.runs import RESULTS, evaluated_iterations, read_record
 from imted.sweep.statistics import Difference, holm, mean_interval, paired_difference
 
 _SEED = re.compile(r"[_-]?seed[_=-]?\d+", re.IGNORECASE)
@@ -126,7 +127,7 @@ def read_run(folder: Path) -> RunResults:
         UserError: Its results can't be read.
     """
     record = read_record(folder)
-    config = record["config"] if record else flat_config(folder)
+    config = record["config"] if record else read_flat(folder)
     name = record["group"] if record else _SEED.sub("", str(folder.resolve()))
     end = record["max_iter"] if record else config.get("train.max_iter")
     end = end if isinstance(end, int) else math.inf  # it may be a reference that isn't resolved

@@ -12,18 +12,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from imted.atomic import read_json, write_json
 from imted.engine.config import build, load_config
+from imted.engine.flat_config import FlatConfig, changes, completed, flatten
 from imted.engine.hooks import EVALUATED
 from imted.engine.run_folder import in_use, read_last, read_metrics
-from imted.engine.settings import Run, TrainSettings, check_settings
-from imted.engine.yaml_config import read_yaml
+from imted.engine.settings import Run, check_settings
 from imted.errors import UserError
 from imted.sweep.points import Point
 
 RESULTS = "results.json"
 RECORD = "point.json"
 """In the folder of a run: the point that it is, and the config that was composed for it."""
-_NOT_ITS_OWN = ("train.output_dir", "train.overwrite", "train.device")
-"""Keys that say where a run happens, not what it is."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class PlannedRun:
         point: The point.
         folder: Of the run.
         words: Of train_net.py's command line.
-        config: The composed config, flat, without what says where the run happens.
+        config: The composed config, flat.
         max_iter: Iterations.
         evaluates: Whether it ends with an evaluation.
     """
@@ -42,7 +40,7 @@ class PlannedRun:
     point: Point
     folder: str
     words: tuple[str, ...]
-    config: dict[str, Any] = field(repr=False)
+    config: FlatConfig = field(repr=False)
     max_iter: int
     evaluates: bool
 
@@ -135,32 +133,11 @@ def read_record(folder: str | Path) -> dict[str, Any] | None:
         record = read_json(path)
         if not {"number", "name", "group", "max_iter", "config"} <= record.keys():
             return None
-        return {**record, "config": _completed(record["config"])}
+        return {**record, "config": completed(record["config"])}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{path} can't be read ({error}); remove it with its run.") from None
-
-
-def flat_config(folder: str | Path) -> dict[str, Any]:
-    """Return the config.yaml of a run as :func:`plan` composes configs; {} where there is none."""
-    path = Path(folder, "config.yaml")
-    return _completed(_identity(read_yaml(str(path)))) if path.is_file() else {}
-
-
-def _completed(config: dict[str, Any]) -> dict[str, Any]:
-    """Add the defaults of settings that an earlier version, which has written this, did not know.
-
-    So an upgrade that adds a setting leaves the runs what they were.
-    """
-    return _identity(OmegaConf.create({"train": OmegaConf.structured(TrainSettings)})) | config
-
-
-def _identity(cfg: DictConfig) -> dict[str, Any]:
-    """Return what a run is: the values of its config, but for those that say where it happens."""
-    groups: Any = OmegaConf.to_container(cfg, resolve=False)
-    # Through json, so that it equals what is read from a record.
-    return json.loads(json.dumps(dict(_leaves(groups)), default=_name_of, sort_keys=True))
 
 
 def _records(output: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -187,7 +164,7 @@ def _plan(
     if here:
         Run.resolve(cfg)
     _check_model(cfg)
-    config = _identity(cfg)
+    config = flatten(cfg)
     folder = next((path for path, other in known.items() if other["config"] == config), None)
     if folder is None:
         folder = os.path.join(output, point.name)
@@ -226,35 +203,15 @@ def _check_model(cfg: DictConfig) -> None:
     build(model, "model")
 
 
-def _check_free(folder: str, config: dict[str, Any], known: dict[str, dict[str, Any]]) -> None:
+def _check_free(folder: str, config: FlatConfig, known: dict[str, dict[str, Any]]) -> None:
     if folder in known:
-        there = known[folder]["config"]
-        changed = [
-            f"{key}={there.get(key)} there, {config.get(key)} now"
-            for key in sorted(there.keys() | config.keys())
-            if there.get(key) != config.get(key)
-        ]
+        there: FlatConfig = known[folder]["config"]
+        changed = "; ".join(changes(there, config)[:3])
         raise UserError(
-            f"{folder} holds the run of another config ({'; '.join(changed[:3])}); give another "
+            f"{folder} holds the run of another config ({changed}); give another "
             "--output, or remove that folder."
         )
     if read_last(folder) or read_metrics(folder):
         raise UserError(
             f"{folder} holds a run that no sweep has started; give another --output, or remove it."
         )
-
-
-def _leaves(group: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of a config by their full keys."""
-    for key, value in group.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{name}.")
-        elif name not in _NOT_ITS_OWN:
-            yield name, value
-
-
-def _name_of(value: Any) -> str:
-    """Name a function or class that a config refers to."""
-    name = getattr(value, "__qualname__", None)
-    return f"{value.__module__}.{name}" if name else repr(value)
