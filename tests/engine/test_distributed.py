@@ -1,17 +1,23 @@
 """Two processes on a CPU, as --num-gpus 2 and under torchrun, against one."""
 
+import functools
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+
+from imted.engine import launcher
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +107,23 @@ def test_torchrun_trains_as_one_process_does(one_process, shell, toy_config, tmp
     assert_same(trained(tmp_path / "two"), one_process(*options))
     one, two = (validation_loss(tmp_path / name) for name in ("one", "two"))
     assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_two_machines_train_as_one_process_does(one_process, shell, toy_config, tmp_path):
+    """Two launches here stand for them, one process each, with one folder that both see."""
+    options = (*PLAIN, "optimizer.lr=0.1", "train.max_iter=4", "train.accumulation_steps=1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+    def launched(rank):
+        machine = ("--num-machines", 2, "--machine-rank", rank, "--dist-url", url)
+        command = ("train_net.py", *machine, "--config-file", toy_config)
+        return shell(*command, *options, f"train.output_dir={tmp_path / 'two'}")
+
+    with ThreadPoolExecutor() as machines:
+        for process in machines.map(launched, (0, 1)):
+            assert process.returncode == 0, process.stderr
+    assert_same(trained(tmp_path / "two"), one_process(*options))
 
 
 def test_frozen_parts_stay_as_they_are_in_two_processes(one_process, shell, toy_config, tmp_path):
@@ -245,3 +268,40 @@ def test_a_machine_that_is_none_of_them(train_net, capfd):
     assert (
         "--machine-rank is 5; of 2 machines (--num-machines) it must be" in capfd.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("rank", "url", "reason"),
+    [
+        (0, "tcp://127.0.0.1:{port}", "1/2 clients joined"),
+        (1, "tcp://127.0.0.1:{port}", "timed out"),
+        (0, "tcp://127.0.0.1:{taken}", "address already in use"),
+        (1, "127.0.0.1:{port}", "No rendezvous handler"),
+    ],
+)
+def test_machines_that_do_not_meet(train_net, monkeypatch, capfd, tmp_path, rank, url, reason):
+    """The other machine isn't there; the port is another program's; the address is none."""
+    soon = functools.partial(launcher.launch, timeout=timedelta(seconds=3))
+    monkeypatch.setattr(launcher, "launch", soon)
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # nobody listens there
+        ports = {"port": free.getsockname()[1], "taken": taken.getsockname()[1]}
+        if rank == 0:
+            free.close()
+        url = url.format(**ports)
+        words = ("--num-machines", "2", "--machine-rank", rank, "--dist-url", url)
+        assert train_net(*words, f"train.output_dir={tmp_path}") == 1
+    out, err = capfd.readouterr()
+    assert f"Waiting at {url} for all of 2 machines" in out
+    error = err[err.index("error: ") :]
+    assert f"don't meet at {url} (" in error and reason in error and "\n" not in error.strip()
+    assert "Traceback" not in err
+
+
+def test_processes_that_are_not_told_where_to_meet(train_net, monkeypatch, capfd, tmp_path):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    assert train_net(f"train.output_dir={tmp_path}") == 1
+    error = capfd.readouterr().err
+    assert error.startswith("error: The processes of the run don't meet (") and "torchrun" in error

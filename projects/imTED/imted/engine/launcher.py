@@ -202,6 +202,8 @@ def _launch(args: argparse.Namespace, device: torch.device) -> None:
     """Start the processes of this machine and wait for them."""
     if args.num_machines > 1 and args.dist_url == "auto":
         raise UserError("--num-machines needs --dist-url tcp://<address of machine 0>:<port>.")
+    if args.num_machines > 1:
+        print(f"Waiting at {args.dist_url} for all of {args.num_machines} machines.", flush=True)
     start_processes(
         run,
         (args,),
@@ -236,7 +238,8 @@ def start_processes(
         dist_url: The same.
 
     Raises:
-        UserError: The machine doesn't have these GPUs, or a process raised one.
+        UserError: The machine doesn't have these GPUs, the processes don't meet, or one of them
+            raised it.
     """
     gpus = torch.cuda.device_count()
     if num_gpus < 1:
@@ -270,7 +273,7 @@ def start_processes(
                 args=(work, args, reports.put),
             )
     except (mp.ProcessExitedException, mp.ProcessRaisedException, SystemExit) as error:
-        raise _cause(error, reports) from None
+        raise _cause(error, reports, dist_url) from None
 
 
 def _work_and_report(
@@ -295,8 +298,15 @@ def _work_and_report(
         leave_process_group()
 
 
-def _cause(error: BaseException, reports: SimpleQueue) -> BaseException:
+def _cause(error: BaseException, reports: SimpleQueue, dist_url: str) -> BaseException:
     """Choose what to say where processes have ended with an error: what came first."""
+    if isinstance(error, mp.ProcessRaisedException) and "in init_process_group" in str(error):
+        reason = str(error).strip().rpartition("\n")[2]
+        return UserError(
+            f"The processes of the run don't meet at {dist_url} ({reason}): --dist-url must be "
+            "tcp://HOST:PORT of machine 0, where the port is free, the same on all machines, "
+            "and reached by all; each has a --machine-rank of its own."
+        )
     said = []
     while not reports.empty():
         said.append(reports.get())
@@ -319,7 +329,13 @@ def _join(args: argparse.Namespace, device: torch.device) -> None:
         if local_rank >= gpus:
             raise UserError(f"More processes than this machine's {gpus} GPUs were started.")
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"The processes of the run don't meet ({first_line(error)}): start them with "
+            "torchrun, or set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT as it does."
+        ) from error
     try:
         comm.create_local_process_group(int(os.environ.get("LOCAL_WORLD_SIZE", args.num_gpus)))
         run(args)
