@@ -137,17 +137,20 @@ def test_frozen_parts_stay_as_they_are_in_two_processes(one_process, shell, toy_
     assert_same(two, one_process(*options))
 
 
-def test_gradients_sent_in_bfloat16_are_rounded_and_no_more(shell, toy_config, tmp_path):
-    def gradients(name, *options):
-        args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config, *PLAIN)
-        options += ("train.max_iter=1", "train.accumulation_steps=1")
-        process = shell(*args, *options, f"train.output_dir={tmp_path / name}")
+def test_gradients_sent_in_bfloat16_are_rounded_and_no_more(
+    one_process, shell, toy_config, tmp_path
+):
+    options = ("train.max_iter=1", "train.accumulation_steps=1")
+
+    def stepped(name, *more):
+        args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config, *PLAIN, *options)
+        process = shell(*args, *more, f"train.output_dir={tmp_path / name}")
         assert process.returncode == 0, process.stderr
         return trained(tmp_path / name)[0]
 
-    start = gradients("start", "optimizer.lr=0")
-    exact = gradients("exact")
-    sent = gradients("sent", "train.ddp.bf16_compression=true")
+    start, _ = one_process(*options, "optimizer.lr=0")
+    exact = stepped("exact")
+    sent = stepped("sent", "train.ddp.bf16_compression=true")
     differ = False
     for name, weight in start.items():
         gradient, rounded = weight - exact[name], weight - sent[name]
