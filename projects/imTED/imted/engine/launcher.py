@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> None:
         if comm.is_main_process():
             before = _previous_config(cfg) if args.resume else {}
             _save_config(cfg)
-            if before:
+            if before:  # compared as saved: a file names classes otherwise than a config does
                 show_changes(changes(before, read_flat(cfg.train.output_dir)))
         seed_all_rng(cfg.train.seed + comm.get_rank())
         if args.eval_only:
@@ -202,8 +202,6 @@ def _launch(args: argparse.Namespace, device: torch.device) -> None:
     """Start the processes of this machine and wait for them."""
     if args.num_machines > 1 and args.dist_url == "auto":
         raise UserError("--num-machines needs --dist-url tcp://<address of machine 0>:<port>.")
-    if args.num_machines > 1:
-        print(f"Waiting at {args.dist_url} for all of {args.num_machines} machines.", flush=True)
     start_processes(
         run,
         (args,),
@@ -260,6 +258,8 @@ def start_processes(
         )
     if not gpus and num_gpus > 1:
         print(f"No GPU here: --num-gpus {num_gpus} starts {num_gpus} processes on the CPU.")
+    if num_machines > 1:
+        print(f"Waiting at {dist_url} for all of {num_machines} machines.", flush=True)
     reports = mp.get_context("spawn").SimpleQueue()
     forwarding = STOP.forwarded() if num_gpus * num_machines > 1 else nullcontext()
     try:

@@ -205,8 +205,7 @@ def _check_model(cfg: DictConfig) -> None:
 
 def _check_free(folder: str, config: FlatConfig, known: dict[str, dict[str, Any]]) -> None:
     if folder in known:
-        there: FlatConfig = known[folder]["config"]
-        changed = "; ".join(changes(there, config)[:3])
+        changed = "; ".join(changes(known[folder]["config"], config)[:3])
         raise UserError(
             f"{folder} holds the run of another config ({changed}); give another "
             "--output, or remove that folder."
