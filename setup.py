@@ -13,7 +13,7 @@ setup(
         "imted.weights": "projects/imTED/weights",
     },
     package_data={
-        "imted": ["py.typed", "*/templates/*.html", "web/static/*"],
+        "imted": ["py.typed", "extras/*/templates/*.html", "extras/web/static/*"],
         "imted.configs": ["**/*.py"],
         "imted.weights": ["*.pth"],
     },

@@ -7,7 +7,7 @@ import sys
 # While the libraries load, for seconds, Ctrl-C has nothing to save and no trace to show.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from imted.engine.launcher import main  # noqa: E402
+from imted.training.launcher import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,8 +13,8 @@ from typing import Any
 from imted.atomic import write_json
 from imted.data.coco_json import categories_of, read_coco
 from imted.errors import exit_status
-from imted.formats import read_labelme, read_voc, read_yolo, split_dataset
-from imted.formats.coco import CocoBuilder
+from imted.extras.formats import read_labelme, read_voc, read_yolo, split_dataset
+from imted.extras.formats.coco import CocoBuilder
 
 EPILOG = """\
 examples

@@ -8,7 +8,7 @@ from pathlib import Path
 from imted.data.catalog import datasets_root
 from imted.errors import exit_status
 from imted.experiments.single_object.synthetic import write_single_object
-from imted.synthetic.shapes import CLASS_NAMES, ShapesOptions
+from imted.extras.synthetic.shapes import CLASS_NAMES, ShapesOptions
 
 EPILOG = f"""\
 what it writes

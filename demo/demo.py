@@ -11,13 +11,13 @@ import sys
 
 import torch
 
-from imted.engine.launcher import start_processes
 from imted.errors import UserError, exit_status
 from imted.predict import Predictor
 from imted.predict.detector import CONFIG, named_weights
 from imted.predict.folder import predict_files, show_files
 from imted.predict.inputs import image_ids, list_inputs, picture_paths
 from imted.predict.video import predict_video, show_webcam
+from imted.training.launcher import start_processes
 
 EPILOG = """\
 examples

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
             f"--confidence-threshold is {args.confidence_threshold}; it must be from 0 to 1."
         )
     try:
-        from imted.web.app import create_app, open_server
+        from imted.extras.web.app import create_app, open_server
     except ModuleNotFoundError as error:
         raise UserError(
             f"The page needs the package {error.name}; pip install flask (docs/web.md)."

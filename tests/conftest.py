@@ -22,7 +22,7 @@ from imted.modeling import MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
-TOYS = ROOT / "tests/engine"
+TOYS = ROOT / "tests/training"
 CONFIG = str(TOYS / "toy_config.py")
 ENCODER = dict(embed_dim=32, depth=3, num_heads=2, pretrain_img_size=64)
 DECODER = dict(dim=16, depth=2, num_heads=4, grid_size=4)
@@ -276,8 +276,8 @@ def detector_run(tmp_path, small_detector_config):
     A small random detector of three classes; two images of noise, which it resizes.
     """
     from imted.checkpoint import save_state_dict
-    from imted.engine.config import load_config
-    from imted.engine.describe import describe
+    from imted.config.load import load_config
+    from imted.training.describe import describe
 
     categories = {2: "ant", 5: "bee", 7: "cat"}
 
@@ -339,10 +339,10 @@ def toy_config(monkeypatch):
 @pytest.fixture
 def train_net(toy_config, monkeypatch):
     """Run the command line on the toy config in this process; return its exit status."""
-    from imted.engine.launcher import main
+    from imted.training.launcher import main
 
     # Asking for compilers and drivers takes seconds; tests that start a process do.
-    monkeypatch.setattr("imted.engine.console.collect_env_info", lambda: "not asked for")
+    monkeypatch.setattr("imted.training.console.collect_env_info", lambda: "not asked for")
     loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "imted")]
     before = [(x.handlers[:], x.level, x.propagate) for x in loggers]
     yield lambda *args: main(["--config-file", toy_config, *map(str, args)])

@@ -64,7 +64,7 @@ def test_a_wheel_carries_configs_weights_and_the_command(tmp_path):
     assert {path for path in modules if not (folder / "imted" / path).is_file()} == set()
     assert (folder / "imted/py.typed").is_file()
     entry = next(folder.glob("*.dist-info/entry_points.txt")).read_text()
-    assert "imted = imted.engine.launcher:main" in entry
+    assert "imted = imted.training.launcher:main" in entry
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     code = IN_A_WHEEL.replace("FOLDER", repr(str(folder)))
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)

@@ -17,9 +17,9 @@ import pytest
 from detectron2.config import LazyConfig
 from omegaconf import OmegaConf
 
-from imted.engine.config import load_config
-from imted.engine.launcher import argument_parser
-from imted.sweep.points import expand, read_points
+from imted.config.load import load_config
+from imted.extras.sweep.points import expand, read_points
+from imted.training.launcher import argument_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 # An experiment can be deleted with its page; other pages may go on naming it.

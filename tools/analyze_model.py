@@ -30,12 +30,12 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 from torch import nn
 
-from imted.benchmark.clock import timed
-from imted.benchmark.steps import STAGES
-from imted.benchmark.systems import CLASSES
-from imted.engine.config import load_config
-from imted.engine.settings import Run
+from imted.config.load import load_config
+from imted.config.settings import Run
 from imted.errors import UserError, exit_status
+from imted.extras.benchmark.clock import timed
+from imted.extras.benchmark.steps import STAGES
+from imted.extras.benchmark.systems import CLASSES
 
 TASKS = ("flop", "activation", "parameter", "structure", "speed")
 WARM_UP = 3

@@ -13,12 +13,12 @@ from detectron2.data import MetadataCatalog
 from omegaconf import DictConfig, OmegaConf
 from pycocotools.cocoeval import COCOeval
 
-from imted.analysis.evaluation import evaluate
-from imted.analysis.inputs import TASKS, Truth, read_predictions, require_same
-from imted.analysis.report import PAGE, write_analysis, write_comparison
+from imted.config.load import load_config
 from imted.data.coco_json import read_coco
-from imted.engine.config import load_config
 from imted.errors import UserError, exit_status
+from imted.extras.analysis.evaluation import evaluate
+from imted.extras.analysis.inputs import TASKS, Truth, read_predictions, require_same
+from imted.extras.analysis.report import PAGE, write_analysis, write_comparison
 
 RESULTS = "inference/coco_instances_results.json"
 EPILOG = """\

@@ -22,13 +22,13 @@ from omegaconf import DictConfig
 from tabulate import tabulate
 
 from imted.atomic import write_json
-from imted.benchmark.clock import matmul_peak
-from imted.benchmark.evaluation import time_evaluation
-from imted.benchmark.steps import time_steps
-from imted.benchmark.systems import System, build_systems, make_batch
-from imted.engine.config import build, load_config
-from imted.engine.settings import Run, make_folder
+from imted.config.load import build, load_config
+from imted.config.settings import Run, make_folder
 from imted.errors import UserError, exit_status
+from imted.extras.benchmark.clock import matmul_peak
+from imted.extras.benchmark.evaluation import time_evaluation
+from imted.extras.benchmark.steps import time_steps
+from imted.extras.benchmark.systems import System, build_systems, make_batch
 from imted.visualization.plots import save_figure
 
 EPILOG = """\

@@ -12,9 +12,9 @@ import sys
 from detectron2.config import instantiate
 
 from imted.checkpoint import load_checkpoint, save_state_dict
-from imted.engine.config import load_config
-from imted.engine.describe import describe, registered_categories
+from imted.config.load import load_config
 from imted.errors import UserError, exit_status
+from imted.training.describe import describe, registered_categories
 
 
 @exit_status

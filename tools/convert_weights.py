@@ -14,7 +14,7 @@ import sys
 from detectron2.config import instantiate
 
 from imted.checkpoint import load_checkpoint, save_mae
-from imted.engine.config import load_config
+from imted.config.load import load_config
 from imted.errors import UserError, exit_status
 from imted.modeling import MaskedAutoencoder
 

@@ -14,10 +14,9 @@ from omegaconf import OmegaConf
 from torch.nn.functional import interpolate
 
 from imted.atomic import read_json
-from imted.engine.dataset import complete_from_dataset
-from imted.engine.evaluate import build_test
+from imted.config.dataset import complete_from_dataset
 from imted.errors import UserError, exit_status
-from imted.export.files import (
+from imted.extras.export.files import (
     ExportedDetector,
     open_onnx,
     open_torchscript,
@@ -25,6 +24,7 @@ from imted.export.files import (
     write_torchscript,
 )
 from imted.predict import LoadedDetector, Predictor
+from imted.training.evaluate import build_test
 
 NUM_SAMPLES = 20
 """Test images that are searched for one with an object."""

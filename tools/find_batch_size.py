@@ -14,12 +14,12 @@ import tempfile
 
 import torch
 
-from imted.benchmark.batch_size import largest_sample, try_batches
-from imted.engine.config import load_config
-from imted.engine.dataset import complete_from_dataset
-from imted.engine.memory import memory_sentence
-from imted.engine.settings import Run
+from imted.config.dataset import complete_from_dataset
+from imted.config.load import load_config
+from imted.config.settings import Run
 from imted.errors import UserError, exit_status
+from imted.extras.benchmark.batch_size import largest_sample, try_batches
+from imted.training.memory import memory_sentence
 
 EPILOG = """\
 examples

@@ -23,8 +23,8 @@ from torchvision.transforms import v2
 
 from imted.atomic import read_json
 from imted.checkpoint import read_state_dict
-from imted.engine.config import load_config
-from imted.engine.dataset import complete_from_dataset
+from imted.config.dataset import complete_from_dataset
+from imted.config.load import load_config
 from imted.errors import UserError, exit_status
 from imted.modeling import MaskedAutoencoder
 from imted.modeling.parts import DETECTOR_PARTS

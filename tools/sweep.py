@@ -19,13 +19,13 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from imted.engine.run_folder import locked
-from imted.engine.settings import make_folder
+from imted.config.settings import make_folder
 from imted.errors import UserError, exit_status
-from imted.sweep.points import expand, read_points
-from imted.sweep.progress import Progress
-from imted.sweep.report import report
-from imted.sweep.runs import PlannedRun, plan, write_record
+from imted.extras.sweep.points import expand, read_points
+from imted.extras.sweep.progress import Progress
+from imted.extras.sweep.report import report
+from imted.extras.sweep.runs import PlannedRun, plan, write_record
+from imted.run_folder import locked
 
 EPILOG = """\
 key=value
@@ -130,7 +130,7 @@ def _run(runs: Sequence[PlannedRun], args: argparse.Namespace, slots: list) -> i
 def _launchers() -> ModuleType:
     """Import what needs submitit; a report does without."""
     try:
-        from imted.sweep import launch
+        from imted.extras.sweep import launch
     except ModuleNotFoundError as error:
         raise UserError(
             f"A sweep needs the package {error.name}; pip install submitit (docs/sweeps.md)."

@@ -18,13 +18,13 @@ from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from omegaconf import DictConfig
 from PIL import Image
 
-from imted.coco_check.check import check_dataset
-from imted.coco_check.dataset import summarize
+from imted.config.dataset import complete_from_dataset
+from imted.config.load import load_config
+from imted.data.coco_check.check import check_dataset
+from imted.data.coco_check.dataset import summarize
 from imted.data.coco_json import register_coco_json
-from imted.engine.config import load_config
-from imted.engine.dataset import complete_from_dataset
-from imted.engine.train import build_loader
 from imted.errors import UserError, exit_status
+from imted.training.train import build_loader
 from imted.visualization.drawing import (
     draw_annotations,
     draw_predictions,

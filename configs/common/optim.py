@@ -3,7 +3,7 @@
 import torch
 from detectron2.config import LazyCall as L
 
-from imted.engine.optimizer import layer_decay_param_groups
+from imted.training.optimizer import layer_decay_param_groups
 
 optimizer = L(torch.optim.AdamW)(
     params=L(layer_decay_param_groups)(

@@ -1,10 +1,10 @@
 """Everything about a run that is neither model, data nor optimizer.
 
-imted/engine/settings.py states each key with its type, default, range and meaning.
+imted/config/settings.py states each key with its type, default, range and meaning.
 """
 
 from omegaconf import OmegaConf
 
-from imted.engine.settings import TrainSettings
+from imted.config.settings import TrainSettings
 
 train = OmegaConf.structured(TrainSettings)

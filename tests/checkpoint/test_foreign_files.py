@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from imted.checkpoint import load_checkpoint, read_state_dict
-from imted.engine.checkpointers import RunCheckpointer
 from imted.errors import UserError
+from imted.training.checkpointers import RunCheckpointer
 
 WEIGHTS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.ones(2)}
 

@@ -11,7 +11,7 @@ from PIL import Image
 from imted.errors import UserError
 from imted.predict import Predictor
 
-app_module = pytest.importorskip("imted.web.app", reason="Flask is not installed")
+app_module = pytest.importorskip("imted.extras.web.app", reason="Flask is not installed")
 
 
 def picture(size=(120, 90), format_="png", **options):

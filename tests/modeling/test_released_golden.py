@@ -1,6 +1,6 @@
 """Every stage of a small released Mask R-CNN against figures from the authors' own code.
 
-tools/parity/golden_figures.py computed released_golden.json with commit 3f5e927 of
+tools/maintain/parity/golden_figures.py computed released_golden.json with commit 3f5e927 of
 github.com/LiewFeng/imTED, on a CPU in float32, from the weights and the image that this test makes
 by the same formulas. Here the weights come through a file in the released layout.
 """
@@ -16,7 +16,7 @@ from detectron2.config import instantiate
 from imted.checkpoint import load_checkpoint
 
 GOLDEN = json.loads(Path(__file__).with_name("released_golden.json").read_text())
-TOOLS = Path(__file__).parents[2] / "tools" / "parity"
+TOOLS = Path(__file__).parents[2] / "tools/maintain/parity"
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from detectron2.config import LazyConfig
 
 import imted
 from imted.checkpoint import Description, read_description, read_state_dict, save_state_dict
-from imted.engine.dataset import complete_from_dataset
+from imted.config.dataset import complete_from_dataset
 from imted.errors import UserError
 from imted.predict import load_detector, load_run
 from imted.predict.detector import named_weights
@@ -141,7 +141,7 @@ def test_which_weights_a_command_line_names(detector_run):
 
 def test_a_run_describes_its_checkpoints(detector_run, tmp_path):
     """What `describe` writes from the registered data set, and what reads it, agree."""
-    from imted.engine.describe import describe, registered_categories
+    from imted.training.describe import describe, registered_categories
 
     loaded = load_run(str(detector_run()))
     complete_from_dataset(loaded.run.cfg, training=False)

@@ -8,10 +8,10 @@ from detectron2.data import DatasetMapper, detection_utils
 from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 
-from imted.engine.dataset import complete_from_dataset
-from imted.engine.evaluate import do_test
+from imted.config.dataset import complete_from_dataset
 from imted.errors import UserError
 from imted.predict import Detections, Predictor, load_run
+from imted.training.evaluate import do_test
 
 
 @pytest.fixture

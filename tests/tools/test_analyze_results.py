@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imted.engine.dataset import complete_from_dataset
-from imted.engine.evaluate import do_test
+from imted.config.dataset import complete_from_dataset
 from imted.predict import load_run
+from imted.training.evaluate import do_test
 
 
 @pytest.fixture

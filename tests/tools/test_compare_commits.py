@@ -21,7 +21,7 @@ needs_repository = pytest.mark.skipif(not has("HEAD"), reason="this is no clone"
 @needs_repository
 def test_a_commit_against_this_tree(shell, toy_config):
     process = shell(
-        *("tools/compare_commits.py", "HEAD", "--config-file", toy_config),
+        *("tools/maintain/compare_commits.py", "HEAD", "--config-file", toy_config),
         *("--iterations", 4, "--repeats", 2, "train.accumulation_steps=1"),
     )
     assert process.returncode == 0, process.stderr
@@ -47,7 +47,7 @@ def test_a_commit_against_this_tree(shell, toy_config):
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence(shell, toy_config, arguments, message):
-    process = shell("tools/compare_commits.py", "--config-file", toy_config, *arguments)
+    process = shell("tools/maintain/compare_commits.py", "--config-file", toy_config, *arguments)
     assert process.returncode == 1
     assert message in process.stderr
     assert "Traceback" not in process.stderr

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imted.engine.dataset import complete_from_dataset
-from imted.engine.evaluate import do_test
+from imted.config.dataset import complete_from_dataset
 from imted.predict import Predictor, load_run
+from imted.training.evaluate import do_test
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,14 +6,14 @@ import re
 import pytest
 import torch
 
-from imted.benchmark import batch_size
-from imted.engine.config import load_config, override_config
-from imted.engine.dataset import complete_from_dataset
-from imted.engine.settings import Run
-from imted.engine.trainer import Trainer
+from imted.config.dataset import complete_from_dataset
+from imted.config.load import load_config, override_config
+from imted.config.settings import Run
 from imted.errors import UserError
-from imted.synthetic.dataset import write_split
-from imted.synthetic.shapes import ShapesOptions
+from imted.extras.benchmark import batch_size
+from imted.extras.synthetic.dataset import write_split
+from imted.extras.synthetic.shapes import ShapesOptions
+from imted.training.trainer import Trainer
 
 CONFIG = "configs/custom/imted_faster_rcnn_vit_tiny.py"
 

@@ -4,9 +4,9 @@ import pytest
 from config_files import build, load
 from detectron2.config import instantiate
 
-from imted.engine.freezing import freeze
-from imted.engine.settings import check_settings
+from imted.config.settings import check_settings
 from imted.errors import UserError
+from imted.training.freezing import freeze
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from imted.experiments.occlusion.data import (
     estimate_occlusion,
     read_list,
 )
-from imted.synthetic.dataset import write_split
-from imted.synthetic.shapes import ShapesOptions
+from imted.extras.synthetic.dataset import write_split
+from imted.extras.synthetic.shapes import ShapesOptions
 
 SIDE = 60
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from imted.experiments.single_object.synthetic import write_single_object
-from imted.synthetic.shapes import ShapesOptions
+from imted.extras.synthetic.shapes import ShapesOptions
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = ShapesOptions(

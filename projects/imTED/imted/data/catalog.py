@@ -18,7 +18,7 @@ _CLASSES = ("thing_classes", "thing_dataset_id_to_contiguous_id")
 
 
 class SelfRegistering(Protocol):
-    """A data set that registers itself, such as `imted.coco_check.dataset.CocoDataset`."""
+    """A data set that registers itself, such as `imted.data.coco_check.dataset.CocoDataset`."""
 
     def register(self, name: str) -> None:
         """Put what has this name into Detectron2's catalogs."""

@@ -13,12 +13,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from imted.checkpoint import Description, load_trained, read_description
+from imted.config.dataset import without_masks
+from imted.config.load import build, load_config, override_config
+from imted.config.settings import Run
 from imted.data.coco_json import categories_of, read_coco
-from imted.engine.config import build, load_config, override_config
-from imted.engine.dataset import without_masks
-from imted.engine.describe import describe, registered_categories
-from imted.engine.settings import Run
 from imted.errors import UserError
+from imted.training.describe import describe, registered_categories
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def load_run(
     Args:
         source: The folder of a training, or a file of weights (a path or URL).
         config_file: The config; by default the config.yaml beside the weights.
-        overrides: `key=value`, see :func:`imted.engine.config.load_config`; they have the last
+        overrides: `key=value`, see :func:`imted.config.load.load_config`; they have the last
             word.
         device: By default the GPU where there is one.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imted.coco_check.geometry import is_box
+from imted.data.coco_check.geometry import is_box
 from imted.data.coco_json import read_coco
 from imted.data.subsets import seeded_order, select
 from imted.errors import UserError

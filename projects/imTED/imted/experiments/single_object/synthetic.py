@@ -8,8 +8,8 @@ import numpy as np
 
 from imted.errors import UserError
 from imted.experiments.single_object.data import ANNOTATIONS, IMAGES, SPLITS
-from imted.synthetic.dataset import encode_jpeg
-from imted.synthetic.shapes import CLASS_NAMES, Scene, ShapesOptions, render_scene
+from imted.extras.synthetic.dataset import encode_jpeg
+from imted.extras.synthetic.shapes import CLASS_NAMES, Scene, ShapesOptions, render_scene
 
 
 def single_object_scene(seed: int, split: str, index: int, options: ShapesOptions) -> Scene:

@@ -1,0 +1,356 @@
+"""The command line behind train_net.py: one process or many, here or under torchrun."""
+
+import argparse
+import copy
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from multiprocessing.queues import SimpleQueue
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from detectron2.config import LazyConfig
+from detectron2.engine import launch
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from imted.atomic import replacing
+from imted.compat import forget_process_groups
+from imted.config.compare import FlatConfig, changes, read_flat
+from imted.config.dataset import complete_from_dataset
+from imted.config.load import load_config
+from imted.config.settings import Run, make_output_dir
+from imted.errors import PEER_ENDED, UserError, first_line, sentence_of
+from imted.processes import on_main_process
+from imted.run_folder import locked, prepare
+from imted.training.console import (
+    log_environment,
+    show_changes,
+    show_start,
+    silence_threads,
+    start_logging,
+)
+from imted.training.evaluate import evaluate_checkpoint
+from imted.training.stopping import STOP, Stopped
+from imted.training.train import do_train
+
+EVALUATION = "eval"
+"""The folder in `train.output_dir` that --eval-only writes into."""
+
+DESCRIPTION = (
+    "Train a detector or a masked autoencoder that a LazyConfig describes, or evaluate it."
+)
+EPILOG = """\
+key=value
+  changes any value of the config, such as train.max_iter=9000 or optimizer.lr=5e-5. Lists are
+  written [1,2], groups {a:1}. A key that doesn't exist, or a value of another type, is an error.
+  imted/config/settings.py explains the keys of train.
+
+examples
+  python train_net.py --config-file configs/quickstart.py
+  python train_net.py --config-file configs/quickstart.py train.max_iter=3200
+  python train_net.py --config-file output/quickstart/config.yaml --resume
+  python train_net.py --config-file output/quickstart/config.yaml --eval-only \\
+      train.init_checkpoint=output/quickstart/model_best.pth
+
+several GPUs, several machines
+  python train_net.py --config-file configs/coco/imted_mask_rcnn_vit_base_3x.py --num-gpus 8
+  torchrun --nproc-per-node 8 train_net.py \\
+      --config-file configs/coco/imted_mask_rcnn_vit_base_3x.py
+  two machines: --num-machines 2 --machine-rank 0 --dist-url tcp://ADDRESS-OF-MACHINE-0:29500 on
+  the first, the same with --machine-rank 1 on the second
+"""
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; its flags are those of Detectron2's trainers."""
+    parser = argparse.ArgumentParser(
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--config-file", default="", metavar="FILE",
+        help="a LazyConfig (.py), or the config.yaml that a run has left")  # fmt: skip
+    add("--resume", action="store_true",
+        help="continue the run in train.output_dir from its last checkpoint")  # fmt: skip
+    add("--eval-only", action="store_true",
+        help="evaluate train.init_checkpoint; writes into the folder eval of "
+        "train.output_dir")  # fmt: skip
+    add("--num-gpus", type=int, default=1, metavar="N",
+        help="GPUs of this machine, one process each; where there is none, N processes on the "
+        "CPU (default: 1)")  # fmt: skip
+    add("--num-machines", type=int, default=1, metavar="N", help="machines (default: 1)")
+    add("--machine-rank", type=int, default=0, metavar="K",
+        help="which of them this is, from 0 (default: 0)")  # fmt: skip
+    add("--dist-url", default="auto", metavar="URL",
+        help="where the processes meet; auto on one machine, else tcp://HOST:PORT")  # fmt: skip
+    add("opts", nargs=argparse.REMAINDER, metavar="key=value", help="see below")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit status; a user's error prints one line."""
+    args = argument_parser().parse_args(argv)
+    try:
+        with STOP.handled():
+            # Errors in the config show before anything is started.
+            cfg = _load_config(args)
+            device = Run.resolve(cfg).device
+            make_output_dir(cfg)
+            if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
+                _join(args, device)
+            else:
+                _launch(args, device)
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":  # under torchrun each process comes here
+            print(stopped, file=sys.stderr)
+        return stopped.status
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train or evaluate in this process, which is one of `comm.get_world_size()`."""
+    cfg = _load_config(args)
+    resolved = Run.resolve(_on_this_gpu(cfg))
+    if resolved.device.type == "cuda" and resolved.device.index is not None:
+        torch.cuda.set_device(resolved.device)
+    with ExitStack() as stack:
+        on_main_process(lambda: _claim_folder(stack, cfg, args))
+        start_logging(cfg.train.output_dir)
+        silence_threads()
+        if cfg.dataloader.get("test") is None and "evaluator" in cfg.dataloader:
+            cfg.dataloader.evaluator = None  # it refers to the test set
+        found = complete_from_dataset(cfg, training=not args.eval_only)
+        log_environment(cfg, args)
+        show_start(resolved, found, args.resume)
+        if comm.is_main_process():
+            before = _previous_config(cfg) if args.resume else {}
+            _save_config(cfg)
+            if before:  # compared as saved: a file names classes otherwise than a config does
+                show_changes(changes(before, read_flat(cfg.train.output_dir)))
+        seed_all_rng(cfg.train.seed + comm.get_rank())
+        if args.eval_only:
+            evaluate_checkpoint(resolved)
+        else:
+            do_train(resolved, resume=args.resume)
+
+
+def _claim_folder(stack: ExitStack, cfg: DictConfig, args: argparse.Namespace) -> None:
+    """Lock the run's folder until the stack is left, and see to it that nothing is lost there."""
+    folder = cfg.train.output_dir
+    stack.enter_context(locked(folder))
+    if not args.eval_only:
+        prepare(folder, args.resume, cfg.train.overwrite)
+
+
+def _load_config(args: argparse.Namespace) -> DictConfig:
+    """Load the config; an evaluation has a folder of its own, so that a training's files stay."""
+    cfg = load_config(args.config_file, args.opts)
+    if args.eval_only:
+        cfg.train.output_dir = os.path.join(cfg.train.output_dir, EVALUATION)
+    return cfg
+
+
+def _previous_config(cfg: DictConfig) -> FlatConfig:
+    """Read the config of the run to resume; {} where there is none."""
+    try:
+        return read_flat(cfg.train.output_dir)
+    except UserError:  # damaged; it is about to be written anew
+        return {}
+
+
+def _save_config(cfg: DictConfig) -> None:
+    """Write config.yaml, which train_net.py takes as a config.
+
+    Raises:
+        UserError: A value refers to one that isn't there.
+    """
+    try:
+        with replacing(os.path.join(cfg.train.output_dir, "config.yaml")) as partial:
+            plain = copy.copy(cfg)
+            # Without the class that states its types, the file is plain data. To overwrite the
+            # old run was this command's wish, not the next one's.
+            plain.train = OmegaConf.create(OmegaConf.to_container(cfg.train))
+            plain.train.overwrite = False
+            LazyConfig.save(plain, partial)
+    except OmegaConfBaseException as error:
+        reason = first_line(error)
+        raise UserError(f"{error.full_key} of the config has no value ({reason}).") from error
+
+
+def _on_this_gpu(cfg: DictConfig) -> DictConfig:
+    """Let each of several processes use the GPU of its rank, which is torch's current one."""
+    if comm.get_world_size() > 1 and torch.device(cfg.train.device).type == "cuda":
+        cfg.train.device = "cuda"
+    return cfg
+
+
+def _launch(args: argparse.Namespace, device: torch.device) -> None:
+    """Start the processes of this machine and wait for them."""
+    if args.num_machines > 1 and args.dist_url == "auto":
+        raise UserError("--num-machines needs --dist-url tcp://<address of machine 0>:<port>.")
+    start_processes(
+        run,
+        (args,),
+        args.num_gpus,
+        device,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+    )
+
+
+def start_processes(
+    work: Callable[..., None],
+    args: tuple,
+    num_gpus: int,
+    device: torch.device,
+    *,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+) -> None:
+    """Do some work in one process for each GPU of this machine, and wait for all.
+
+    Args:
+        work: A function that a new process can import.
+        args: Its arguments, which can be pickled.
+        num_gpus: Number of processes; one is this process itself. Where there is no GPU they
+            share the CPU.
+        device: What kind of device they use.
+        num_machines: See Detectron2's ``launch``.
+        machine_rank: The same.
+        dist_url: The same.
+
+    Raises:
+        UserError: The machine doesn't have these GPUs, the processes don't meet, or one of them
+            raised it.
+    """
+    gpus = torch.cuda.device_count()
+    if num_gpus < 1:
+        raise UserError(f"--num-gpus is {num_gpus}; it must be at least 1.")
+    if num_machines < 1:
+        raise UserError(f"--num-machines is {num_machines}; it must be at least 1.")
+    if not 0 <= machine_rank < num_machines:
+        raise UserError(
+            f"--machine-rank is {machine_rank}; of {num_machines} machines (--num-machines) it "
+            f"must be from 0 to {num_machines - 1}."
+        )
+    if 0 < gpus < num_gpus and device.type == "cuda":
+        raise UserError(f"--num-gpus is {num_gpus}, but this machine has {gpus}.")
+    if device.type == "cpu" and gpus and num_gpus * num_machines > 1:
+        raise UserError(
+            "Several processes on the CPU of a machine with GPUs: hide these with "
+            "CUDA_VISIBLE_DEVICES= (set to nothing)."
+        )
+    if not gpus and num_gpus > 1:
+        print(f"No GPU here: --num-gpus {num_gpus} starts {num_gpus} processes on the CPU.")
+    if num_machines > 1:
+        print(f"Waiting at {dist_url} for all of {num_machines} machines.", flush=True)
+    reports = mp.get_context("spawn").SimpleQueue()
+    forwarding = STOP.forwarded() if num_gpus * num_machines > 1 else nullcontext()
+    try:
+        with forwarding:
+            launch(
+                _work_and_report,
+                num_gpus,
+                num_machines=num_machines,
+                machine_rank=machine_rank,
+                dist_url=dist_url,
+                args=(work, args, reports.put),
+            )
+    except (mp.ProcessExitedException, mp.ProcessRaisedException, SystemExit) as error:
+        raise _cause(error, reports, dist_url) from None
+
+
+def _work_and_report(
+    work: Callable[..., None], args: tuple, report: Callable[[BaseException], None]
+) -> None:
+    """Work, and hand what ends it to the process that started this one."""
+    try:
+        with STOP.handled():
+            work(*args)
+    except Stopped as stopped:
+        report(stopped)
+        sys.exit(stopped.status)
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        report(UserError(sentence))
+        if PEER_ENDED in sentence:
+            time.sleep(2)  # the process that ends first is the one whose end is reported
+        sys.exit(1)
+    finally:
+        leave_process_group()
+
+
+def _cause(error: BaseException, reports: SimpleQueue, dist_url: str) -> BaseException:
+    """Choose what to say where processes have ended with an error: what came first."""
+    if isinstance(error, mp.ProcessRaisedException) and "in init_process_group" in str(error):
+        reason = str(error).strip().rpartition("\n")[2]
+        return UserError(
+            f"The processes of the run don't meet at {dist_url} ({reason}): --dist-url must be "
+            "tcp://HOST:PORT of machine 0, where the port is free, the same on all machines, "
+            "and reached by all; each has a --machine-rank of its own."
+        )
+    said = []
+    while not reports.empty():
+        said.append(reports.get())
+    first = [e for e in said if PEER_ENDED not in str(e)]
+    if first:
+        return first[0]
+    if isinstance(error, mp.ProcessExitedException) and error.signal_name:
+        killed = (
+            f"Process {error.error_index} of this machine was ended by {error.signal_name}, and "
+            "the others with it."
+        )
+        return UserError(str(said[0]).replace(PEER_ENDED, killed) if said else killed)
+    return said[0] if said else error
+
+
+def _join(args: argparse.Namespace, device: torch.device) -> None:
+    """Run as one process of torchrun, or of anything that sets the same environment."""
+    if device.type == "cuda":
+        local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= gpus:
+            raise UserError(f"More processes than this machine's {gpus} GPUs were started.")
+        torch.cuda.set_device(local_rank)
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"The processes of the run don't meet ({first_line(error)}): start them with "
+            "torchrun, or set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT as it does."
+        ) from error
+    try:
+        comm.create_local_process_group(int(os.environ.get("LOCAL_WORLD_SIZE", args.num_gpus)))
+        run(args)
+    finally:
+        leave_process_group()
+
+
+def leave_process_group() -> None:
+    """Leave the process group, where there is one, and end its threads.
+
+    A thread of gloo may let go of its last tensor only after the collective is over. Where Python
+    is shutting down by then, the process aborts ("terminate called without an active exception").
+    Destroying the group joins its threads, but only once nothing refers to it any more.
+    """
+    if dist.is_initialized():
+        forget_process_groups()
+        gc.collect()  # a model in the trainer's reference cycles refers to its group, too
+        dist.destroy_process_group()

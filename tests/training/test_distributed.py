@@ -1,0 +1,310 @@
+"""Two processes on a CPU, as --num-gpus 2 and under torchrun, against one."""
+
+import functools
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+
+from imted.training import launcher
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# With a learning rate of 1 the step of SGD is the gradient itself. Without dropout nothing is
+# random but the augmentation, which follows the image, whatever process it falls to.
+PLAIN = (
+    "optimizer._target_=torch.optim.SGD",
+    "optimizer.lr=1",
+    "model.dropout=0",
+    "train.clip_grad.enabled=false",
+    "train.ema.enabled=false",
+    "dataloader.train.aspect_ratio_grouping=false",
+    "dataloader.train.total_batch_size=4",
+    "train.eval_period=0",
+)
+
+
+# train_net.py, whose processes write down which threads they have left when Python shuts down.
+THREADS_AT_EXIT = """
+import atexit, os, sys
+from pathlib import Path
+from imted.training.launcher import main
+
+def write():
+    names = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+    Path(__file__).with_name(f"threads.{os.getpid()}").write_text(" ".join(names))
+
+atexit.register(write)
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+def trained(folder):
+    weights = torch.load(folder / "model_final.pth", weights_only=True)["model"]
+    return weights, json.loads((folder / "results.json").read_text())
+
+
+def validation_loss(folder):
+    lines = (folder / "metrics.json").read_text().splitlines()
+    return json.loads(lines[-1])["validation/total_loss"]
+
+
+@pytest.fixture
+def one_process(train_net, tmp_path):
+    """Train in this process; return what came out."""
+
+    def run(*options):
+        folder = tmp_path / "one"
+        words = (*PLAIN, f"train.output_dir={folder}", "train.overwrite=true")
+        assert train_net(*words, *options) == 0
+        return trained(folder)
+
+    return run
+
+
+def assert_same(two, one):
+    torch.testing.assert_close(two[0], one[0], rtol=1e-5, atol=1e-7)
+    assert two[1]["bbox"]["AP"] == pytest.approx(one[1]["bbox"]["AP"], rel=1e-5)
+
+
+def test_num_gpus_2_gives_the_gradients_of_twice_the_batch(
+    one_process, shell, toy_config, tmp_path
+):
+    options = (*PLAIN, "train.max_iter=1", "train.accumulation_steps=2")
+    args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config)
+    process = shell(*args, *options, f"train.output_dir={tmp_path / 'two'}")
+    assert process.returncode == 0, process.stderr
+    two = trained(tmp_path / "two")
+    # The same 8 images, accumulated or all at once.
+    assert_same(two, one_process(*options))
+    more = ("train.accumulation_steps=1", "dataloader.train.total_batch_size=8")
+    assert_same(two, one_process(*options, *more))
+
+
+def test_torchrun_trains_as_one_process_does(one_process, shell, toy_config, tmp_path):
+    options = (*PLAIN, "optimizer.lr=0.1", "train.max_iter=4", "train.accumulation_steps=1")
+    options += ("train.validation_loss=true",)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
+    process = shell(
+        *(*torchrun, "train_net.py", "--config-file", toy_config),
+        *(*options, f"train.output_dir={tmp_path / 'two'}"),
+    )
+    assert process.returncode == 0, process.stderr
+    assert_same(trained(tmp_path / "two"), one_process(*options))
+    one, two = (validation_loss(tmp_path / name) for name in ("one", "two"))
+    assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_two_machines_train_as_one_process_does(one_process, shell, toy_config, tmp_path):
+    """Two launches here stand for them, one process each, with one folder that both see."""
+    options = (*PLAIN, "optimizer.lr=0.1", "train.max_iter=4", "train.accumulation_steps=1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+    def launched(rank):
+        machine = ("--num-machines", 2, "--machine-rank", rank, "--dist-url", url)
+        command = ("train_net.py", *machine, "--config-file", toy_config)
+        return shell(*command, *options, f"train.output_dir={tmp_path / 'two'}")
+
+    with ThreadPoolExecutor() as machines:
+        for process in machines.map(launched, (0, 1)):
+            assert process.returncode == 0, process.stderr
+    assert_same(trained(tmp_path / "two"), one_process(*options))
+
+
+def test_frozen_parts_stay_as_they_are_in_two_processes(one_process, shell, toy_config, tmp_path):
+    options = (*PLAIN, "train.max_iter=2", "train.accumulation_steps=1", "optimizer.lr=0.1")
+    options += ("model.batch_norm=true", "train.frozen=[norm,net.0]")
+    args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config)
+    process = shell(*args, *options, f"train.output_dir={tmp_path / 'two'}")
+    assert process.returncode == 0, process.stderr
+    two = trained(tmp_path / "two")
+    assert two[0]["norm.running_var"].tolist() == [1, 1, 1, 1]
+    assert_same(two, one_process(*options))
+
+
+def test_gradients_sent_in_bfloat16_are_rounded_and_no_more(
+    one_process, shell, toy_config, tmp_path
+):
+    options = ("train.max_iter=1", "train.accumulation_steps=1")
+
+    def stepped(name, *more):
+        args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config, *PLAIN, *options)
+        process = shell(*args, *more, f"train.output_dir={tmp_path / name}")
+        assert process.returncode == 0, process.stderr
+        return trained(tmp_path / name)[0]
+
+    start, _ = one_process(*options, "optimizer.lr=0")
+    exact = stepped("exact")
+    sent = stepped("sent", "train.ddp.bf16_compression=true")
+    differ = False
+    for name, weight in start.items():
+        gradient, rounded = weight - exact[name], weight - sent[name]
+        # Of each of two processes, then of their sum: three roundings of 8 bits.
+        largest = gradient.abs().max().item()
+        torch.testing.assert_close(rounded, gradient, rtol=0, atol=3 * 2**-8 * largest + 1e-7)
+        differ |= not torch.equal(rounded, gradient)
+    assert differ
+
+
+def test_a_sharded_optimizer_trains_saves_and_resumes_as_a_whole_one(shell, toy_config, tmp_path):
+    def train(name, *options):
+        folder = f"train.output_dir={tmp_path / name}"
+        command = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config, *options)
+        process = shell(*command, "train.ema.enabled=false", folder)
+        assert process.returncode == 0, process.stderr
+        return torch.load(tmp_path / name / "model_final.pth", weights_only=True)
+
+    whole, sharded = train("whole"), train("sharded", "train.shard_optimizer=true")
+    torch.testing.assert_close(sharded, whole, rtol=1e-6, atol=1e-8)
+    assert len(whole["trainer"]["optimizer"]["state"]) == 4  # of two layers
+    (tmp_path / "whole/last_checkpoint").write_text("model_0000002.pth")
+    resumed = train("whole", "--resume", "train.shard_optimizer=true")
+    torch.testing.assert_close(resumed, whole, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of threads")
+@pytest.mark.parametrize("launched_by", ["num_gpus", "torchrun"])
+def test_no_thread_of_the_process_group_is_left_at_exit(shell, toy_config, tmp_path, launched_by):
+    # One that is left may abort a run that has ended well.
+    script = tmp_path / "script.py"
+    script.write_text(THREADS_AT_EXIT)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, script)
+    start = {"num_gpus": (script, "--num-gpus", 2), "torchrun": torchrun}[launched_by]
+    options = (*PLAIN, "train.max_iter=1", "train.accumulation_steps=1")
+    process = shell(*start, "--config-file", toy_config, *options, f"train.output_dir={tmp_path}")
+    assert process.returncode == 0, process.stderr
+    threads = [file.read_text() for file in tmp_path.glob("threads.*")]
+    assert len(threads) == (3 if launched_by == "num_gpus" else 2)  # with the one that started them
+    assert "gloo" not in " ".join(threads)
+
+
+def test_error_in_started_processes_ends_with_one_line(shell, toy_config, tmp_path):
+    args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config)
+    options = ("dataloader.train.total_batch_size=3", f"train.output_dir={tmp_path}")
+    process = shell(*args, *options)
+    assert process.returncode == 1
+    assert process.stderr.count("error: ") == 1
+    assert "total_batch_size is 3; it must be a positive multiple" in process.stderr
+    assert "Traceback" not in process.stdout + process.stderr
+
+
+@pytest.fixture
+def two_processes(tmp_path):
+    """Start a long run of two processes, and wait for its first checkpoint.
+
+    It never evaluates: a signal in an evaluation ends it with another sentence.
+    """
+    paths = [str(ROOT / "tests/training"), str(ROOT / "projects/imTED")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "train_net.py", "--config-file", "tests/training/toy_config.py"),
+            *("--num-gpus", "2", "train.max_iter=1000000", "train.log_period=100"),
+            "train.eval_period=0",
+            f"train.output_dir={tmp_path}/run",
+        ],
+        cwd=ROOT,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + 240
+        while not (tmp_path / "run/last_checkpoint").is_file():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < end, "no checkpoint yet"
+            time.sleep(0.1)
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its ranks, too
+
+
+def ranks(process):
+    """Return the ids of the processes that train."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(c) for c in children if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_signal_to_one_process_ends_all_after_the_same_iteration(two_processes, tmp_path):
+    os.kill(ranks(two_processes)[1], signal.SIGUSR1)
+    error = two_processes.communicate(timeout=240)[1].strip()
+    assert two_processes.returncode == 128 + signal.SIGUSR1
+    assert re.fullmatch(r"Stopped by \w+ after iteration \d+ of 1000000, which is saved .*", error)
+    number = int(re.search(r"iteration (\d+)", error)[1])
+    name = (tmp_path / "run/last_checkpoint").read_text()
+    saved = torch.load(tmp_path / "run" / name, weights_only=True)
+    assert saved["iteration"] == saved["trainer"]["iteration"] == number - 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_killed_process_ends_the_others_in_one_sentence(two_processes, tmp_path):
+    os.kill(ranks(two_processes)[1], signal.SIGKILL)
+    error = two_processes.communicate(timeout=240)[1].strip()
+    assert two_processes.returncode == 1
+    assert error.startswith("error: Process 1 of this machine was ended by SIGKILL")
+    last = (tmp_path / "run/last_checkpoint").read_text()
+    assert f"the last good checkpoint is {last} (--resume)" in error
+    torch.load(tmp_path / "run" / last, weights_only=True)
+
+
+def test_a_machine_that_is_none_of_them(train_net, capfd):
+    words = ("--num-machines", "2", "--machine-rank", "5", "--dist-url", "tcp://127.0.0.1:1")
+    assert train_net(*words) == 1
+    assert (
+        "--machine-rank is 5; of 2 machines (--num-machines) it must be" in capfd.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("rank", "url", "reason"),
+    [
+        (0, "tcp://127.0.0.1:{port}", "1/2 clients joined"),
+        (1, "tcp://127.0.0.1:{port}", "timed out"),
+        (0, "tcp://127.0.0.1:{taken}", "address already in use"),
+        (1, "127.0.0.1:{port}", "No rendezvous handler"),
+    ],
+)
+def test_machines_that_do_not_meet(train_net, monkeypatch, capfd, tmp_path, rank, url, reason):
+    """The other machine isn't there; the port is another program's; the address is none."""
+    soon = functools.partial(launcher.launch, timeout=timedelta(seconds=3))
+    monkeypatch.setattr(launcher, "launch", soon)
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # nobody listens there
+        ports = {"port": free.getsockname()[1], "taken": taken.getsockname()[1]}
+        if rank == 0:
+            free.close()
+        url = url.format(**ports)
+        words = ("--num-machines", "2", "--machine-rank", rank, "--dist-url", url)
+        assert train_net(*words, f"train.output_dir={tmp_path}") == 1
+    out, err = capfd.readouterr()
+    assert f"Waiting at {url} for all of 2 machines" in out
+    error = err[err.index("error: ") :]
+    assert f"don't meet at {url} (" in error and reason in error and "\n" not in error.strip()
+    assert "Traceback" not in err
+
+
+def test_processes_that_are_not_told_where_to_meet(train_net, monkeypatch, capfd, tmp_path):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    assert train_net(f"train.output_dir={tmp_path}") == 1
+    error = capfd.readouterr().err
+    assert error.startswith("error: The processes of the run don't meet (") and "torchrun" in error

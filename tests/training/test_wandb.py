@@ -1,0 +1,117 @@
+"""The optional writer for Weights & Biases, with a package that notes what it is given."""
+
+import json
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+ENABLED = "train.wandb.enabled=true"
+
+
+class Service(ModuleType):
+    """What the writer uses of the package; `runs` are all that were started."""
+
+    def __init__(self):
+        super().__init__("wandb")
+        self.runs = []
+
+    def init(self, **settings):
+        rows = []
+        run = SimpleNamespace(settings=settings, rows=rows, log=rows.append, finished=False)
+        run.define_metric = lambda name, step_metric: setattr(run, "axis", (name, step_metric))
+        run.finish = lambda: setattr(run, "finished", True)
+        self.runs.append(run)
+        return run
+
+
+@pytest.fixture
+def service(monkeypatch):
+    package = Service()
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    return package
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def test_the_service_gets_what_metrics_json_gets(train_net, service, tmp_path):
+    folder = tmp_path / "my_run"
+    assert train_net(f"train.output_dir={folder}", ENABLED, "train.wandb.project=p") == 0
+    (run,) = service.runs
+    assert run.settings["project"] == "p" and run.settings["name"] == "my_run"
+    assert run.settings["config"]["train"]["max_iter"] == 6
+    assert run.axis == ("*", "iteration") and run.finished
+    sent = {}
+    for row in run.rows:
+        for name, value in row.items():
+            sent[row["iteration"], name] = value
+    expected = {
+        (record["iteration"], name): value
+        for record in metrics(folder)
+        for name, value in record.items()
+        # Detectron2's writers put times of different iterations into one record of the file.
+        if name in ("total_loss", "loss_a", "lr", "grad_norm")
+    }
+    assert len(expected) == 4 * 6
+    assert {key: sent[key] for key in expected} == pytest.approx(expected)
+    assert {"bbox/AP", "data_time"} <= {name for _, name in sent}
+
+
+def test_a_resumed_run_is_the_same_one_and_another_is_not(train_net, service, tmp_path):
+    folder = f"train.output_dir={tmp_path}"
+    assert train_net(folder, ENABLED) == 0
+    assert train_net("--resume", folder, ENABLED, "train.max_iter=9") == 0
+    assert train_net(folder, ENABLED, "train.overwrite=true", "train.wandb.name=n") == 0
+    first, resumed, other = (run.settings for run in service.runs)
+    assert first["id"] == resumed["id"] != other["id"]
+    assert first["resume"] == "allow" and other["name"] == "n"
+
+
+def test_without_the_package_the_run_ends_before_it_begins(
+    train_net, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # what Python does with a missing one
+    assert train_net(f"train.output_dir={tmp_path}", ENABLED) == 1
+    assert "needs the package wandb; pip install wandb" in capsys.readouterr().err
+    assert not (tmp_path / "metrics.json").exists()
+    monkeypatch.setitem(sys.modules, "wandb", ModuleType("wandb"))  # a mere folder of that name
+    assert train_net(f"train.output_dir={tmp_path}", ENABLED) == 1
+    assert "needs the package wandb; pip install wandb" in capsys.readouterr().err
+
+
+def test_a_service_that_refuses_is_an_error(train_net, service, tmp_path, monkeypatch, capsys):
+    def refuse(**_):
+        raise RuntimeError("No API key configured.\nmore")
+
+    monkeypatch.setattr(service, "init", refuse)
+    assert train_net(f"train.output_dir={tmp_path}", ENABLED) == 1
+    message = capsys.readouterr().err
+    assert "doesn't take the run (No API key configured.); run `wandb login`" in message
+
+
+def test_pictures_go_to_it_before_tensorboard_takes_them_away(service, tmp_path):
+    import torch
+    from detectron2.utils.events import EventStorage, TensorboardXWriter
+    from omegaconf import OmegaConf
+
+    from imted.training.wandb_writer import WandbWriter
+
+    service.Image = lambda pixels: pixels
+    (tmp_path / "config.yaml").write_text("model: {}\n")
+    wandb = dict(project="p", entity=None, name=None)
+    cfg = OmegaConf.create({"train": {"output_dir": str(tmp_path), "wandb": wandb}})
+    writers = [WandbWriter(cfg), TensorboardXWriter(str(tmp_path))]
+    picture = torch.arange(24, dtype=torch.uint8).reshape(3, 2, 4)
+    with EventStorage(7) as storage:
+        for _ in range(2):
+            storage.put_image("validation/1", picture)
+            for writer in writers:
+                writer.write()
+            storage.step()
+    for writer in writers:
+        writer.close()
+    rows = service.runs[0].rows
+    assert [row["iteration"] for row in rows] == [7, 8]
+    assert (rows[0]["validation/1"] == picture.permute(1, 2, 0).numpy()).all()
