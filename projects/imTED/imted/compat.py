@@ -1,8 +1,9 @@
 """Private parts of other libraries, and what silences them: each with its reason and its end.
 
 Nothing else in the package reaches behind another library's public names, but for what a subclass
-overrides or reads of its own base class. tools/maintain/parity/released_imted.py, which runs the authors'
-old code, has stand-ins of its own. To be of use to any package, this module imports none of ours.
+overrides or reads of its own base class. tools/maintain/parity/released_imted.py, which runs the
+authors' old code, has stand-ins of its own. To be of use to any package, this module imports none
+of ours.
 """
 
 import contextlib

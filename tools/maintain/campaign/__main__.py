@@ -1,4 +1,6 @@
-"""Try to break runs: `python tools/maintain/campaign/__main__.py data`; a table, status 1 if one breaks.
+"""Try to break runs, and print a table: `python tools/maintain/campaign data`.
+
+The status is 1 if one breaks.
 
 It takes minutes, so it is no part of `make test`.
 """
