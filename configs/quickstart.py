@@ -19,10 +19,9 @@ model.backbone.top_block = None
 model.proposal_generator.in_features = ["p3", "p4", "p5"]
 model.proposal_generator.anchor_generator.sizes = [[48], [96], [192]]
 model.proposal_generator.anchor_generator.strides = [8, 16, 32]
-model.roi_heads.pyramid_features = ["p3", "p4", "p5"]
-model.roi_heads.pyramid_strides = [8, 16, 32]
+model.roi_heads.box_in_features = ["p3", "p4", "p5", "last_feat"]
 model.roi_heads.mask_in_features = ["p3", "p4", "p5"]
-model.roi_heads.mask_pooler.scales = (1 / 8, 1 / 16, 1 / 32)
+model.roi_heads.box_pooler.pyramid_pooler.scales = (1 / 8, 1 / 16, 1 / 32)
 
 # The shapes overlap little: two boxes of a class that do are mostly one object.
 model.roi_heads.box_predictor.test_nms_thresh = 0.4

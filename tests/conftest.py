@@ -35,7 +35,7 @@ def make_small(name: str, num_classes: int, masks: bool):
         cfg.roi_heads.update(mask_in_features=None, mask_pooler=None, mask_head=None)
     cfg.backbone.net.update(ENCODER)
     cfg.backbone.out_channels = CHANNELS
-    cfg.roi_heads.decoder.update(DECODER)
+    cfg.roi_heads.box_head.update(DECODER)
     cfg.roi_heads.num_classes = num_classes
     return cfg
 

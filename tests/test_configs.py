@@ -157,7 +157,7 @@ def test_3x_schedule_is_36_epochs_with_steps_after_27_and_33(name):
 def test_recipe_of_the_coco_configs(kind, size, drop_path):
     cfg = load(f"coco/imted_{kind}_rcnn_vit_{size}_3x.py")
     assert cfg.model.backbone.net.drop_path_rate == drop_path
-    assert cfg.model.roi_heads.decoder.drop_path_rate == 0
+    assert cfg.model.roi_heads.box_head.drop_path_rate == 0
     assert (cfg.optimizer.lr, cfg.optimizer.weight_decay) == (1e-4, 0.05)
     assert tuple(cfg.optimizer.betas) == (0.9, 0.999)
     assert cfg.optimizer.params.layer_decay == 0.75
@@ -259,7 +259,7 @@ def test_released_configs_have_their_authors_choices(name):
     cfg = load(name)
     backbone, encoder = cfg.model.backbone, cfg.model.backbone.net
     assert backbone._target_ is ReleasedPyramid and backbone.norm == "SyncBN"
-    assert encoder.interpolate_offset == cfg.model.roi_heads.decoder.interpolate_offset == 0.1
+    assert encoder.interpolate_offset == cfg.model.roi_heads.box_head.interpolate_offset == 0.1
     # The 12th block is the last one of S and B; L has 24.
     assert backbone.encoder_feature == "last_feat"
     assert backbone.in_feature == ("block12" if encoder.depth == 24 else "last_feat")

@@ -27,11 +27,11 @@ from imted.config.dataset import complete_from_dataset
 from imted.config.load import load_config
 from imted.errors import UserError, exit_status
 from imted.modeling import MaskedAutoencoder
-from imted.modeling.parts import DETECTOR_PARTS
 from imted.visualization.drawing import draw_predictions, load_predictions
 from imted.visualization.plots import save_losses, save_modulator, save_sheet
 from imted.visualization.reconstruction import load_mae, reconstruct
 
+SCALE = "roi_heads.box_pooler.scale"
 PREDICTIONS = "inference/coco_instances_results.json"
 FILES = ("config.yaml", "metrics.json", "model_final.pth", "results.json", PREDICTIONS)
 NUM_PREDICTIONS = 8
@@ -80,9 +80,9 @@ def draw_reconstructions(cfg: DictConfig, records: Records, path: str) -> None:
 def draw_modulator(run: str, path: str) -> None:
     """Draw the modulator's scale in the trained weights."""
     weights = read_state_dict(f"{run}/model_final.pth")
-    if DETECTOR_PARTS.scale not in weights:
+    if SCALE not in weights:
         raise UserError("this variant has no modulator.")
-    save_modulator(weights[DETECTOR_PARTS.scale].numpy(), path)
+    save_modulator(weights[SCALE].numpy(), path)
 
 
 def choose(records: Records, number: int) -> Records:

@@ -5,5 +5,5 @@ RoIAlign averages what it reads: a norm of averages is not an average of norms.
 
 points = dict(
     rois=[],  # the paper's
-    map=["model.roi_heads.decoder.norm_rois=false"],
+    map=["model.roi_heads.box_head.norm_rois=false"],
 )

@@ -14,7 +14,7 @@ from ..common.train import train
 
 model.backbone.net.update(base.encoder, drop_path_rate=base.drop_path_rate)
 model.backbone.net.use_act_checkpoint = True
-model.roi_heads.decoder.update(base.decoder)
+model.roi_heads.box_head.update(base.decoder)
 
 train.init_checkpoint = "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_base_full.pth"
 train.output_dir = "output/imted_mask_rcnn_vit_base_3x"

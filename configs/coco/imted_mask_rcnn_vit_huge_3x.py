@@ -8,7 +8,7 @@ from ..common.sizes import huge
 from .imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
 
 model.backbone.net.update(huge.encoder, drop_path_rate=huge.drop_path_rate)
-model.roi_heads.decoder.update(huge.decoder)
+model.roi_heads.box_head.update(huge.decoder)
 optimizer.params.layer_decay = 0.9
 
 train.init_checkpoint = "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_huge_full.pth"

@@ -4,7 +4,7 @@ from ..common.sizes import small
 from .imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
 
 model.backbone.net.update(small.encoder, drop_path_rate=small.drop_path_rate)
-model.roi_heads.decoder.update(small.decoder)
+model.roi_heads.box_head.update(small.decoder)
 
 # MAE published no ViT-S: pre-train one (configs/pretrain/mae_vit_small.py) or name your own file.
 train.init_checkpoint = "output/mae_vit_small/mae_final.safetensors"

@@ -7,7 +7,7 @@ from ..common.sizes import large
 from .imted_mask_rcnn_vit_base import dataloader, dataset, lr_multiplier, model, optimizer, train
 
 model.backbone.net.update(large.encoder, drop_path_rate=large.drop_path_rate)
-model.roi_heads.decoder.update(large.decoder)
+model.roi_heads.box_head.update(large.decoder)
 
 train.init_checkpoint = (
     "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_large_full.pth"

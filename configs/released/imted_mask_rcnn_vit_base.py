@@ -11,7 +11,7 @@ from ..common.sizes import base
 
 model.backbone.net.update(base.encoder, drop_path_rate=base.drop_path_rate)
 model.backbone.net.use_act_checkpoint = True
-model.roi_heads.decoder.update(base.decoder)
+model.roi_heads.box_head.update(base.decoder)
 
 train.output_dir = "output/released/imted_mask_rcnn_vit_base"
 # They train in mixed precision and evaluate in single.

@@ -9,7 +9,7 @@ from .imted_mask_rcnn_vit_base import dataloader, lr_multiplier, model, optimize
 model.backbone.net.update(large.encoder, drop_path_rate=large.drop_path_rate)
 model.backbone.net.early_blocks = [12]
 model.backbone.in_feature = "block12"
-model.roi_heads.decoder.update(large.decoder)
+model.roi_heads.box_head.update(large.decoder)
 
 train.init_checkpoint = (
     "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_large_full.pth"

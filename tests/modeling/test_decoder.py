@@ -1,8 +1,10 @@
 import pytest
 import torch
+from timm.models.vision_transformer import Block
 from torch.nn.functional import interpolate
 
 from imted.modeling import DecoderBoxHead
+from imted.modeling.transformer_blocks import LayerNorm
 
 DIM, DEPTH, HEADS, GRID = 16, 2, 4, 4  # of the small decoder in tests/conftest.py
 ENCODER_DIM = 32
@@ -24,6 +26,23 @@ def migrated(small_mae, randomize):
 def random_rois(count: int, side: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(count, ENCODER_DIM, side, side, generator=generator, dtype=torch.float64)
+
+
+def decode(head: DecoderBoxHead, rois: torch.Tensor) -> torch.Tensor:
+    """The decoded tokens (R, L, C) that the head's vector is the mean of, by timm's own blocks."""
+    tokens = head.embed_rois(rois)
+    for ours in head.decoder_blocks:
+        block = Block(
+            tokens.shape[2],
+            ours.attn.num_heads,
+            qkv_bias=True,
+            norm_layer=LayerNorm,
+            drop_path=getattr(ours.drop_path1, "drop_prob", 0.0),
+        ).to(tokens)
+        block.train(head.training)
+        assert set(block.state_dict()) == set(ours.state_dict())
+        tokens = torch.func.functional_call(block, dict(ours.named_parameters()), tokens)
+    return tokens
 
 
 def decode_written_out(reference, state, tokens, positions):
@@ -56,7 +75,7 @@ def test_migrated_head_computes_what_the_masked_autoencoders_decoder_computes(
 ):
     mae, head = migrated
     rois = random_rois(3, side)
-    decoded = head.decoder_blocks(head.embed_rois(rois))
+    decoded = decode(head, rois)
     assert decoded.shape == (3, side**2, DIM)
     state = mae.official_state_dict()
     positions = reference.positions(state["decoder_pos_embed"], (side, side))
@@ -77,7 +96,7 @@ def test_vector_is_the_norm_of_the_mean(migrated, randomize, reference):
     rois = random_rois(3, 7)
     vectors = head(rois)
     assert vectors.shape == (3, head.output_shape.channels)
-    mean = head.decoder_blocks(head.embed_rois(rois)).sum(dim=1) / 49
+    mean = decode(head, rois).sum(dim=1) / 49
     torch.testing.assert_close(vectors, reference.layer_norm(mean, head.state_dict(), "box_norm"))
 
 
@@ -110,14 +129,16 @@ def test_offset_of_the_heads_positions(migrated, reference, side):
     resized = interpolate(table, scale_factor=(side + 0.1) / GRID, mode="bicubic")
     positions = resized[0].flatten(1).T
     assert side != GRID or not torch.allclose(resized, table, atol=1e-3)
-    for roi, found in zip(rois, head.decoder_blocks(head.embed_rois(rois)), strict=True):
+    for roi, found in zip(rois, decode(head, rois), strict=True):
         expected = decode_written_out(reference, state, roi.flatten(1).T, positions)
         torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("use_act_checkpoint", [False, True])
 @pytest.mark.parametrize(("drop_path_rate", "count"), [(0.0, 5), (0.5, 5), (0.0, 1), (0.0, 0)])
-def test_the_last_layer_takes_the_mean(randomize, use_act_checkpoint, drop_path_rate, count):
+def test_the_last_block_gives_the_mean_of_timms(
+    randomize, use_act_checkpoint, drop_path_rate, count
+):
     """The vector and all gradients are those of the mean over what the decoder puts out."""
     head = DecoderBoxHead(
         encoder_dim=12,
@@ -134,10 +155,32 @@ def test_the_last_layer_takes_the_mean(randomize, use_act_checkpoint, drop_path_
     found = []
     for forward in (
         head,
-        lambda x: head.box_norm(head.decoder_blocks(head.embed_rois(x)).mean(dim=1)),
+        lambda x: head.box_norm(decode(head, x).mean(dim=1)),
     ):
         torch.manual_seed(3)  # of drop path
         vectors = forward(rois)
         inputs = [rois, *(p for p in head.parameters() if p.requires_grad)]
         found.append((vectors, torch.autograd.grad(vectors.sin().sum(), inputs)))
     torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)
+
+
+def test_hooks_of_every_module_in_the_last_block_run(migrated):
+    """Such as those with which tools count operations or draw attention."""
+    _, head = migrated
+    called = set()
+    for name, module in head.decoder_blocks[-1].named_modules():
+        module.register_forward_hook(lambda *_, name=name: called.add(name))
+    head(random_rois(2, 7))
+    # The fused kernel drops attention weights itself.
+    assert set(dict(head.decoder_blocks[-1].named_modules())) - called <= {"attn.attn_drop"}
+
+
+def test_a_head_for_other_features_starts_its_first_layers_anew(migrated):
+    _, head = migrated
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    head.float().read(12)
+    after = head.state_dict()
+    assert after["norm.weight"].shape == (12,) and after["decoder_embed.weight"].shape == (DIM, 12)
+    kept = {name for name in before if not name.startswith(("norm.", "decoder_embed."))}
+    assert all(torch.equal(after[name], before[name].float()) for name in kept)
+    assert head(torch.randn(2, 12, 7, 7)).shape == (2, DIM)

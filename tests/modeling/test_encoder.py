@@ -114,7 +114,7 @@ def test_early_blocks_are_given_out_beside_the_last(randomize):
 
 @pytest.mark.parametrize("number", [0, 4, 24])
 def test_an_early_block_must_exist(number):
-    with pytest.raises(UserError, match=r"model\.backbone\.net\.early_blocks.* 1 to 3"):
+    with pytest.raises(UserError, match=r"early_blocks=.* 1 to 3"):
         make_encoder(early_blocks=[number])
 
 

@@ -118,14 +118,20 @@ def test_no_boxes(scale):
 
 @pytest.mark.parametrize("level", range(4))
 def test_projecting_maps_first_is_the_same(level):
-    """Of every output and gradient, whichever level the boxes come from."""
+    """As the paper draws it: every output and gradient, whichever level the boxes come from."""
     features, boxes = make_features(requires_grad=True), make_boxes()
+    pooler = make_pooler(scale=1.0)
+
+    def projecting_first():
+        *pyramid, encoder_feature = features
+        single_scale = pooler.encoder_pooler([encoder_feature], boxes)
+        multi_scale = pooler.pyramid_pooler([pooler.projection(p) for p in pyramid], boxes)
+        return single_scale + pooler.scale[:, None, None] * multi_scale
+
     found = []
-    for first in (False, True):
-        pooler = make_pooler(scale=1.0, project_maps=first)
-        pooled = pooler(features, boxes)
-        gradients = torch.autograd.grad(pooled.sin().sum(), [*pooler.parameters(), features[level]])
-        found.append([pooled, *gradients])
+    for pooled in (pooler(features, boxes), projecting_first()):
+        inputs = [*pooler.parameters(), features[level]]
+        found.append([pooled, *torch.autograd.grad(pooled.sin().sum(), inputs)])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs)
 

@@ -14,16 +14,19 @@ from imted.modeling.parts import ENCODER
 def test_a_detector_has_the_modules_it_names(small_detector, variant, masks):
     model = small_detector(variant, masks)
     parts, modules = parts_of(model), dict(model.named_modules())
-    assert parts.encoder in modules
-    assert bool(parts.decoder_head) == VARIANTS[variant].decoder_head
-    assert not parts.decoder_head or parts.decoder_head in modules
-    assert (parts.scale in model.state_dict()) == (VARIANTS[variant].box_features == "modulated")
-    layers = [parts.class_scores, parts.class_boxes, parts.class_masks]
-    assert (layers[2] is not None) == masks
-    for layer in filter(None, layers):
-        rows = len(modules[layer.name].weight)
-        assert rows == (model.roi_heads.num_classes + layer.background) * layer.rows
-        assert parts.of_classes(f"{layer.name}.weight")
+    spec = VARIANTS[variant]
+    assert (parts.encoder, parts.decoder) == (
+        "backbone.net",
+        "roi_heads.box_head" if spec.decoder else "",
+    )
+    assert parts.migrated == (spec.migrated if spec.decoder else ())
+    assert (parts.scale in model.state_dict()) == (spec.reads == "both")
+    assert parts.box_predictor == "roi_heads.box_predictor"
+    masks_layer = "roi_heads.mask_head.predictor"
+    assert parts.class_modules == (parts.box_predictor, *([masks_layer] if masks else []))
+    assert all(name in modules for name in parts.class_modules)
+    for layer in ("box_predictor.cls_score", "box_predictor.bbox_pred", "mask_head.predictor"):
+        assert parts.of_classes(f"roi_heads.{layer}.weight") == (masks or "mask" not in layer)
     assert not parts.of_classes("roi_heads.box_head.norm.weight")
 
 
@@ -49,7 +52,7 @@ def test_detectron2s_vitdet_has_an_encoder_and_class_layers():
     cfg.backbone.net.use_act_checkpoint = False
     model = instantiate(cfg)
     parts = parts_of(model)
-    assert parts.encoder == "backbone.net" and not parts.decoder_head
+    assert parts.encoder == "backbone.net" and not parts.decoder
     migrated = {parts.mae_key(name).split(".")[0] for name in model.state_dict()} - {""}
     assert migrated == set(ENCODER) - {"cls_token"}
     assert set(parts.class_modules) == {"roi_heads.box_predictor", "roi_heads.mask_head.predictor"}
@@ -57,4 +60,4 @@ def test_detectron2s_vitdet_has_an_encoder_and_class_layers():
 
 def test_a_model_of_neither_has_no_parts():
     parts = parts_of(torch.nn.Linear(1, 1))
-    assert (parts.encoder, parts.decoder_head, parts.class_modules) == ("", "", ())
+    assert (parts.encoder, parts.decoder, parts.class_modules) == ("", "", ())

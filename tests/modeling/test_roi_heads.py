@@ -1,13 +1,17 @@
 import pytest
 import torch
+from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 from detectron2.structures import BitMasks, Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 from torch.nn.functional import layer_norm
 
+from imted.checkpoint import load_checkpoint
 from imted.errors import UserError
-from imted.modeling import VARIANTS, DecoderBoxHead, ModulatedPooler
+from imted.modeling import VARIANTS, DecoderBoxHead, ModulatedPooler, parts
 
 PYRAMID = ["p2", "p3", "p4", "p5"]
 # variant: what the box branch reads, and the kind of box head
@@ -61,7 +65,7 @@ def random_features(seed: int = 0) -> dict[str, torch.Tensor]:
 def predict(model, features: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Class logits and box deltas of `BOXES`, which lie on different levels."""
     heads = model.roi_heads
-    pooled = heads.box_pooler([features[name] for name in heads.box_in_features], [Boxes(BOXES)])
+    pooled = heads.box_pooler(list(heads.box_maps(features).values()), [Boxes(BOXES)])
     return heads.box_predictor(heads.box_head(pooled))
 
 
@@ -126,7 +130,7 @@ def test_encoders_norm_on_the_map(small_detector_config, small_detector, randomi
     plain = small_detector(variant).eval()
     randomize(plain.roi_heads.box_head).float()
     config = small_detector_config(variant)
-    config.roi_heads.decoder.norm_rois = False
+    config.roi_heads.box_head.norm_rois = False
     normed = instantiate(config).eval()
     normed.load_state_dict(plain.state_dict())
     features = random_features()
@@ -144,8 +148,54 @@ def test_encoders_norm_on_the_map(small_detector_config, small_detector, randomi
 
 def test_norm_on_the_map_needs_the_encoders_map(small_detector_config):
     config = small_detector_config("decoder_head")
-    config.roi_heads.decoder.norm_rois = False
-    with pytest.raises(UserError, match=r"norm_rois=false.*variant='decoder_head' doesn't read"):
+    config.roi_heads.box_head.norm_rois = False
+    with pytest.raises(UserError, match=r"norm_rois=False.*variant 'decoder_head' doesn't read"):
+        instantiate(config)
+
+
+def conv_head(config) -> None:
+    """Let the box head be Detectron2's convolutions, in a config."""
+    config.roi_heads.box_head = L(FastRCNNConvFCHead)(
+        input_shape=L(ShapeSpec)(channels=32, height=7, width=7), conv_dims=[8], fc_dims=[24]
+    )
+    config.roi_heads.box_predictor.input_shape.channels = 24
+
+
+@pytest.mark.parametrize("variant", ["imted", "integral"])
+def test_a_head_of_ones_own_reads_what_the_variant_reads(small_detector_config, mae_file, variant):
+    config = small_detector_config(variant)
+    conv_head(config)
+    model = instantiate(config)
+    path, weights = mae_file()
+    report = load_checkpoint(model, path)  # the encoder migrates, and there is no decoder
+    assert {key for key in report.left_out if key.startswith("decoder_blocks.")}
+    assert set(report.loaded.values()) == {
+        key for key in weights if key.split(".")[0] in parts.ENCODER
+    }
+    assert model.roi_heads.box_in_features == LADDER[variant][0]
+    losses = model(make_batch(masks=False))
+    sum(losses.values()).backward()
+    assert model.roi_heads.box_head.conv1.weight.grad.any()
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v not in ("imted", "integral")])
+def test_variants_of_the_decoder_refuse_another_head(small_detector_config, variant):
+    config = small_detector_config(variant)
+    conv_head(config)
+    with pytest.raises(UserError, match=rf"{variant}.*FastRCNNConvFCHead.*'imted' or 'integral'"):
+        instantiate(config)
+
+
+def test_a_pooler_of_ones_own(small_detector_config):
+    config = small_detector_config("imted")
+    config.roi_heads.box_pooler = L(ROIPooler)(
+        output_size=7, scales=(1 / 16,), sampling_ratio=0, pooler_type="ROIAlignV2"
+    )
+    config.roi_heads.box_in_features = ["last_feat"]
+    losses = instantiate(config)(make_batch(masks=False))
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    config.roi_heads.variant = "integral"
+    with pytest.raises(UserError, match=r"'integral'.*ROIPooler.*choose 'imted'"):
         instantiate(config)
 
 

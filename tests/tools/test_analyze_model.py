@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 # The tiny model made smaller still; what is counted below follows from these numbers.
 SMALL = [
     *(f"model.backbone.net.{k}" for k in ("embed_dim=32", "depth=2", "num_heads=2")),
-    *(f"model.roi_heads.decoder.{k}" for k in ("dim=16", "depth=3", "num_heads=4")),
+    *(f"model.roi_heads.box_head.{k}" for k in ("dim=16", "depth=3", "num_heads=4")),
     "model.proposal_generator.post_nms_topk=[300,300]",
     "train.device=cpu",
 ]

@@ -9,7 +9,7 @@ CONFIG = "configs/released/imted_{}_rcnn_vit_small.py"
 # Of the small released file in tests/conftest.py.
 SIZES = [
     *(f"model.backbone.net.{size}" for size in ("embed_dim=32", "depth=3", "num_heads=2")),
-    *(f"model.roi_heads.decoder.{size}" for size in ("dim=16", "depth=2", "num_heads=4")),
+    *(f"model.roi_heads.box_head.{size}" for size in ("dim=16", "depth=2", "num_heads=4")),
     *("model.backbone.out_channels=12", "model.roi_heads.num_classes=3"),
 ]
 

@@ -37,7 +37,7 @@ def test_following_it_comes_to_an_end():
         override_config(cfg, words, CONFIG)
         said += words
     assert cfg.model.roi_heads.batch_size_per_image == 1
-    assert "model.roi_heads.decoder.use_act_checkpoint=true" in said
+    assert "model.roi_heads.box_head.use_act_checkpoint=true" in said
     assert "smaller images" in memory.memory_sentence(cfg)
 
 

@@ -93,7 +93,7 @@ def shapes(tmp_path, monkeypatch):
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_a_detectors_losses_are_the_ones_of_training(shapes, tmp_path, batch_size):
     """Without drop path the layers are the same in both modes: the plain loop is the truth."""
-    drops = [f"model.{part}.drop_path_rate=0" for part in ("backbone.net", "roi_heads.decoder")]
+    drops = [f"model.{part}.drop_path_rate=0" for part in ("backbone.net", "roi_heads.box_head")]
     size = f"dataloader.test.batch_size={batch_size}"
     cfg = load_config(CONFIG, [*shapes, *drops, size, f"train.output_dir={tmp_path / 'out'}"])
     complete_from_dataset(cfg)

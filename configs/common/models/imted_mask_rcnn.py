@@ -14,10 +14,12 @@ from detectron2.modeling.proposal_generator import RPN, StandardRPNHead
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers, MaskRCNNConvUpsampleHead
 
 from imted.modeling import (
+    DecoderBoxHead,
     EncoderPyramid,
     ImTEDDetector,
     ImTEDROIHeads,
     MAEEncoder,
+    ModulatedPooler,
     ROIPooler,
 )
 
@@ -63,12 +65,26 @@ model = L(ImTEDDetector)(
         nms_thresh=0.7,
     ),
     roi_heads=L(ImTEDROIHeads)(
-        variant="imted",  # or another key of imted.modeling.VARIANTS
+        variant="imted",  # or a step towards it, a key of imted.modeling.VARIANTS
         num_classes=80,
-        encoder_dim="${..backbone.net.embed_dim}",
-        pyramid_channels="${..backbone.out_channels}",
-        canonical_box_size=224,  # pixels; a box of this size is pooled at stride 16
-        decoder=dict(
+        # Boxes: RoIs of the encoder's feature, plus those of the pyramid times a scale that starts
+        # at zero, are the tokens that the MAE's decoder reads.
+        box_in_features=["p2", "p3", "p4", "p5", "last_feat"],
+        box_pooler=L(ModulatedPooler)(
+            encoder_pooler=L(ROIPooler)(output_size=7, scales=(1.0 / 16,), sampling_ratio=0),
+            pyramid_pooler=L(ROIPooler)(
+                output_size="${..encoder_pooler.output_size}",
+                scales=(1.0 / 4, 1.0 / 8, 1.0 / 16, 1.0 / 32),
+                sampling_ratio=0,
+                canonical_box_size=224,  # pixels; a box of this size is pooled at stride 16
+            ),
+            encoder_dim="${...backbone.net.embed_dim}",
+            pyramid_channels="${...backbone.out_channels}",
+            scale_init=0.0,
+            scale_per_channel=True,
+        ),
+        box_head=L(DecoderBoxHead)(
+            encoder_dim="${...backbone.net.embed_dim}",
             dim=512,
             depth=8,
             num_heads=16,
@@ -77,14 +93,8 @@ model = L(ImTEDDetector)(
             interpolate_offset=0.0,
             norm_rois=True,  # the encoder's norm, on each RoI or on the whole map
         ),
-        modulator=dict(scale_init=0.0, scale_per_channel=True, project_maps=False),
-        batch_size_per_image=512,
-        positive_fraction=0.25,
-        proposal_matcher=L(Matcher)(
-            thresholds=[0.5], labels=[0, 1], allow_low_quality_matches=False
-        ),
         box_predictor=L(FastRCNNOutputLayers)(
-            input_shape=L(ShapeSpec)(channels="${...decoder.dim}"),
+            input_shape=L(ShapeSpec)(channels="${...box_head.dim}"),
             box2box_transform=L(Box2BoxTransform)(weights=(10, 10, 5, 5)),
             num_classes="${..num_classes}",
             box_reg_loss_type="giou",
@@ -93,17 +103,23 @@ model = L(ImTEDDetector)(
             test_nms_thresh=0.5,
             test_topk_per_image=100,
         ),
+        batch_size_per_image=512,
+        positive_fraction=0.25,
+        proposal_matcher=L(Matcher)(
+            thresholds=[0.5], labels=[0, 1], allow_low_quality_matches=False
+        ),
+        # Masks: Detectron2's convolutions on the pyramid.
         mask_in_features=["p2", "p3", "p4", "p5"],
         mask_pooler=L(ROIPooler)(
             output_size=14,
-            scales=(1.0 / 4, 1.0 / 8, 1.0 / 16, 1.0 / 32),
+            scales="${..box_pooler.pyramid_pooler.scales}",
             sampling_ratio=0,
-            canonical_box_size="${..canonical_box_size}",
+            canonical_box_size="${..box_pooler.pyramid_pooler.canonical_box_size}",
         ),
         mask_head=L(MaskRCNNConvUpsampleHead)(
-            input_shape=L(ShapeSpec)(channels="${...pyramid_channels}", width=14, height=14),
+            input_shape=L(ShapeSpec)(channels="${....backbone.out_channels}", width=14, height=14),
             num_classes="${..num_classes}",
-            conv_dims=["${...pyramid_channels}"] * 5,
+            conv_dims=["${....backbone.out_channels}"] * 5,
         ),
     ),
     input_format="RGB",

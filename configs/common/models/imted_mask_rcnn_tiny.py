@@ -4,15 +4,15 @@ from ..sizes import tiny
 from .imted_mask_rcnn import model
 
 model.backbone.net.update(tiny.encoder)
-model.roi_heads.decoder.update(tiny.decoder)
+model.roi_heads.box_head.update(tiny.decoder)
 
 # The pyramid, RPN and mask head cost more than a tiny encoder unless they shrink with it.
 model.backbone.out_channels = 64
-model.roi_heads.mask_head.conv_dims = ["${...pyramid_channels}"] * 3
+model.roi_heads.mask_head.conv_dims = ["${....backbone.out_channels}"] * 3
 
 # Objects of 8 to 256 pixels.
 model.proposal_generator.anchor_generator.sizes = [[12], [24], [48], [96], [192]]
-model.roi_heads.canonical_box_size = 112
+model.roi_heads.box_pooler.pyramid_pooler.canonical_box_size = 112
 
 # RoIs are what the decoder is paid for by the piece: 49 tokens each.
 model.proposal_generator.batch_size_per_image = 128

@@ -8,7 +8,7 @@ model.backbone._target_ = ReleasedPyramid
 model.backbone.norm = "SyncBN"  # between the upsamplings; "BN" to train in processes on CPUs
 model.backbone.encoder_feature = "${.net.out_feature}"
 model.backbone.net.interpolate_offset = 0.1
-model.roi_heads.decoder.interpolate_offset = 0.1
+model.roi_heads.box_head.interpolate_offset = 0.1
 
 # Proposals without area are kept; they take places among the 1000.
 model.proposal_generator.min_box_size = -1.0

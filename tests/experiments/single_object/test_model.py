@@ -114,5 +114,5 @@ def test_prediction_is_one_box_in_pixels_of_the_original_image(build, batch):
 
 
 def test_unknown_variant_is_named(build):
-    with pytest.raises(UserError, match=r"model\.variant='decoder' .*'encoder'"):
+    with pytest.raises(UserError, match=r"variant='decoder' .*'encoder'"):
         build("decoder")

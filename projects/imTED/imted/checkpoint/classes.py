@@ -1,11 +1,35 @@
 """A detector's weights for more classes: what it knows of the old ones stays."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from imted.errors import UserError
-from imted.modeling.parts import DETECTOR_PARTS, ClassLayer, ModelParts
+
+
+@dataclass(frozen=True)
+class ClassLayer:
+    """A layer of Detectron2's ROI heads whose rows belong to classes.
+
+    Attributes:
+        name: The module's name in a detector.
+        std: Standard deviation of new weights, as Detectron2 starts them; new biases are zero.
+        rows: Rows of each class.
+        background: Whether the last class is the background.
+        optional: Whether there are detectors without it.
+    """
+
+    name: str
+    std: float
+    rows: int = 1
+    background: bool = False
+    optional: bool = False
+
+
+SCORES = ClassLayer("roi_heads.box_predictor.cls_score", std=0.01, background=True)
+BOXES = ClassLayer("roi_heads.box_predictor.bbox_pred", std=0.001, rows=4)
+MASKS = ClassLayer("roi_heads.mask_head.predictor", std=0.001, optional=True)
 
 
 def extend_classes(
@@ -15,7 +39,6 @@ def extend_classes(
     path: str,
     new_boxes: bool = False,
     seed: int = 0,
-    parts: ModelParts = DETECTOR_PARTS,
 ) -> dict[str, torch.Tensor]:
     """Give the class layers of a detector rows for more classes.
 
@@ -31,8 +54,7 @@ def extend_classes(
         path: The file of `weights`, for errors.
         new_boxes: Start all box regressors anew, as imTED's released code does (there, tensors
             whose shape changes are not loaded).
-        seed: Of the new rows.
-        parts: Where the detector has its class layers.
+        seed: Seed of the new rows.
 
     Raises:
         UserError: A base class is not among `classes`, the weights are not of `base`, or
@@ -47,13 +69,13 @@ def extend_classes(
     generator = torch.Generator().manual_seed(seed)
     extended = dict(weights)
     positions = [classes.index(name) for name in base]
-    for layer in filter(None, (parts.class_scores, parts.class_boxes, parts.class_masks)):
-        is_boxes = layer is parts.class_boxes
+    for layer in (SCORES, BOXES, MASKS):
+        is_boxes = layer is BOXES
         for part in ("weight", "bias"):
             key = f"{layer.name}.{part}"
-            if layer is parts.class_masks and key not in weights:  # a detector of boxes alone
+            if layer.optional and key not in weights:
                 continue
-            if layer is not parts.class_scores and _is_agnostic(weights, key, layer, base):
+            if layer is not SCORES and _is_agnostic(weights, key, layer, base):
                 if is_boxes and new_boxes:
                     raise UserError(
                         f"{path} has one box regressor for all classes, which more classes leave "

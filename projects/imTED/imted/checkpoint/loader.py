@@ -7,16 +7,16 @@ import torch
 from torch import nn
 
 from imted.errors import UserError
-from imted.modeling import ModelParts, ReleasedPyramid, parts_of
+from imted.modeling import MAEDecoder, ModelParts, ReconstructionDecoder, ReleasedPyramid, parts_of
 from imted.modeling.migration import (
     STACK,
+    Taken,
     is_mae,
-    migration_sources,
+    migrate,
     size_message,
     take_values,
     to_official_names,
 )
-from imted.modeling.parts import DECODER, PIXELS
 
 from .files import read_state_dict, require_finite
 from .released import is_mmdetection, our_names
@@ -34,8 +34,8 @@ def load_checkpoint(
 
     A MAE checkpoint (official layout, or a pre-training run's own) migrates: the encoder becomes
     the backbone; final norm, decoder embedding, positions and blocks become the box head, as far
-    as the model wants them (its :class:`imted.modeling.ModelParts`; Detectron2's own ROI heads
-    want none). Position embeddings are resized when the grid differs, the kernel of the
+    as it takes them over (:attr:`imted.modeling.MAEDecoder.migrated`; Detectron2's own heads take
+    none). Position embeddings are resized when the grid differs, the kernel of the
     patch embedding when the patch size does. Any other file must hold the model's own weights: a
     detector's own file, or one that imTED's authors released (mmdetection's layout), of which
     nothing may be left over.
@@ -54,25 +54,27 @@ def load_checkpoint(
         UserError: If the file is no checkpoint, has other sizes, or not what the model migrates.
     """
     weights = to_official_names(read_state_dict(path, averaged))
-    require_finite(weights, f"{path} (train.init_checkpoint)")
+    source = f"{path} (train.init_checkpoint)"
+    require_finite(weights, source)
     report, parts = LoadReport(path), parts_of(model)
+    # All is checked before anything is copied: an error leaves the model as it was.
     if is_mae(weights):
-        sources = _migrate(model, weights, parts, report)
+        taken = migrate(model, weights, source)
+        _account(taken, model, weights, parts, report)
     else:
         released = is_mmdetection(weights)
         names = our_names(weights, path, parts) if released else {key: key for key in weights}
         sources = _own_sources(model, weights, names, report, parts if fine_tune else None)
         if released:
             _check_released(model, report)
-    # All is checked before anything is copied: an error leaves the model as it was.
-    state, source = model.state_dict(), f"{path} (train.init_checkpoint)"
-    values, report.adapted = take_values(
-        state, weights, sources, source, lambda name: _message_for(name, parts)
-    )
+        taken = take_values(
+            model.state_dict(), weights, sources, source, lambda name: _message_for(name, parts)
+        )
+    report.loaded, report.adapted = taken.sources, taken.changes
+    state = model.state_dict()
     with torch.no_grad():
-        for name, value in values.items():
+        for name, value in taken.values.items():
             state[name].copy_(value)
-    report.loaded = sources
     logger.debug(report.table())
     return report
 
@@ -93,16 +95,17 @@ def load_trained(model: nn.Module, path: str, averaged: bool = False) -> LoadRep
     return report
 
 
-def _migrate(
-    model: nn.Module, weights: dict[str, torch.Tensor], parts: ModelParts, report: LoadReport
-) -> dict[str, str]:
-    """Map each migrated parameter of a model to its name in a MAE checkpoint."""
-    names = model.state_dict()
-    sources = migration_sources(names, weights, parts, f"{report.path} (train.init_checkpoint)")
-    report.fresh = {name: _initial_value(name, parts) for name in names if name not in sources}
-    migrated = set(sources.values())
-    report.left_out = {key: _why_left_out(key, parts) for key in weights if key not in migrated}
-    return sources
+def _account(
+    taken: Taken,
+    model: nn.Module,
+    weights: Mapping[str, torch.Tensor],
+    parts: ModelParts,
+    report: LoadReport,
+) -> None:
+    """Say of what has not migrated why: in the model, and in the checkpoint."""
+    names, migrated = model.state_dict(), set(taken.sources.values())
+    report.fresh = {n: _initial_value(n, parts) for n in names if n not in taken.sources}
+    report.left_out = {key: _why_left_out(key) for key in weights if key not in migrated}
 
 
 def _initial_value(name: str, parts: ModelParts) -> str:
@@ -114,14 +117,14 @@ def _initial_value(name: str, parts: ModelParts) -> str:
     return "constant" if constant else "starts at random"
 
 
-def _why_left_out(key: str, parts: ModelParts) -> str:
+def _why_left_out(key: str) -> str:
     part = key.split(".")[0]
-    if part in PIXELS:
-        return "serves pixel reconstruction only"
     if part == "cls_token":
         return "this encoder has no class token"
-    if part in DECODER:
-        return f"{parts.choice} does not migrate it"
+    if part in MAEDecoder.migrated:
+        return "the box head does not take it over"
+    if part in ReconstructionDecoder.migrated:
+        return "serves pixel reconstruction only"
     return "not part of a MAE"
 
 
@@ -177,7 +180,7 @@ def _message_for(name: str, parts: ModelParts) -> Callable[..., str]:
     if not parts.of_classes(name):
         return size_message
     # Class scores come before box regressors: where they fit, the classes do.
-    regressor = parts.class_boxes and name.startswith(f"{parts.class_boxes.name}.")
+    regressor = parts.box_predictor and name.startswith(f"{parts.box_predictor}.bbox_pred.")
     return _box_message if regressor else _class_message
 
 

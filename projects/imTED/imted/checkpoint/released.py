@@ -57,20 +57,17 @@ def _prefixes(parts: ModelParts) -> dict[str, str]:
         "rpn_head.rpn_cls.": "proposal_generator.rpn_head.objectness_logits.",
         "rpn_head.rpn_reg.": "proposal_generator.rpn_head.anchor_deltas.",
         "roi_head.mask_head.upsample.": "roi_heads.mask_head.deconv.",
+        "roi_head.mask_head.conv_logits.": "roi_heads.mask_head.predictor.",
     }
     if parts.modulator:
         prefixes["roi_head.mfm_factor"] = parts.scale
         prefixes["roi_head.mfm_fc."] = f"{parts.modulator}.projection."
-    for theirs, layer in (
-        ("roi_head.bbox_head.fc_cls.", parts.class_scores),
-        ("roi_head.bbox_head.fc_reg.", parts.class_boxes),
-        ("roi_head.mask_head.conv_logits.", parts.class_masks),
-    ):
-        if layer is not None:
-            prefixes[theirs] = f"{layer.name}."
-    if parts.decoder_head:
-        prefixes["roi_head.bbox_head.decoder_box_norm."] = f"{parts.decoder_head}.box_norm."
-        prefixes["roi_head.bbox_head."] = f"{parts.decoder_head}."
+    if parts.box_predictor:
+        prefixes["roi_head.bbox_head.fc_cls."] = f"{parts.box_predictor}.cls_score."
+        prefixes["roi_head.bbox_head.fc_reg."] = f"{parts.box_predictor}.bbox_pred."
+    if parts.decoder:
+        prefixes["roi_head.bbox_head.decoder_box_norm."] = f"{parts.decoder}.box_norm."
+        prefixes["roi_head.bbox_head."] = f"{parts.decoder}."
     return prefixes
 
 

@@ -6,7 +6,7 @@ from .encoder import MAEEncoder
 from .image_model import ImageModel
 from .masked_autoencoder import MaskedAutoencoder
 from .modulated_pooler import ModulatedPooler
-from .parts import ModelParts, parts_of
+from .parts import ClassLogits, ModelParts, parts_of
 from .pyramid import EncoderPyramid, ReleasedPyramid
 from .roi_heads import VARIANTS, ImTEDROIHeads
 from .roi_pooler import ROIPooler
@@ -14,6 +14,7 @@ from .windowed_encoder import WindowedEncoder
 
 __all__ = [
     "VARIANTS",
+    "ClassLogits",
     "DecoderBoxHead",
     "EncoderPyramid",
     "ImTEDDetector",

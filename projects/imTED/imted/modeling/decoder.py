@@ -18,7 +18,13 @@ class MAEDecoder(nn.Module):
 
     The encoder's final norm is the first thing a MAE decoder's input goes through, so it travels
     with the decoder (imTED, Sec. 3.2).
+
+    Attributes:
+        migrated: The parts of a MAE checkpoint that this module takes over, by the first part of
+            a parameter's name; the rest of it starts as it was initialised.
     """
+
+    migrated: tuple[str, ...] = ("norm", "decoder_embed", "decoder_pos_embed", "decoder_blocks")
 
     def __init__(
         self,
@@ -31,6 +37,7 @@ class MAEDecoder(nn.Module):
         grid_size: int = 14,
         drop_path_rate: float = 0.0,
         use_act_checkpoint: bool = False,
+        average: bool = False,
     ) -> None:
         """Build the modules.
 
@@ -43,6 +50,7 @@ class MAEDecoder(nn.Module):
             grid_size: Patches along one side of a pre-training image.
             drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
             use_act_checkpoint: Recompute each block in the backward pass to save memory.
+            average: Whether the last block gives the mean over its tokens.
         """
         super().__init__()
         self.norm = LayerNorm(encoder_dim)
@@ -51,7 +59,7 @@ class MAEDecoder(nn.Module):
             sincos_position_embedding(dim, grid_size), requires_grad=False
         )
         self.decoder_blocks = TransformerBlocks(
-            dim, depth, num_heads, mlp_ratio, drop_path_rate, use_act_checkpoint
+            dim, depth, num_heads, mlp_ratio, drop_path_rate, use_act_checkpoint, average
         )
         self.apply(init_transformer_weights)
 
@@ -62,6 +70,8 @@ class MAEDecoder(nn.Module):
 
 class ReconstructionDecoder(MAEDecoder):
     """MAE's decoder in pre-training: predicts the pixels of every patch."""
+
+    migrated = (*MAEDecoder.migrated, "mask_token", "decoder_norm", "decoder_pred")
 
     def __init__(self, *, patch_size: int = 16, **kwargs: Any) -> None:
         """Build the modules.
@@ -108,8 +118,9 @@ class ReconstructionDecoder(MAEDecoder):
 class DecoderBoxHead(MAEDecoder):
     """MAE's decoder as the box head (imTED, Sec. 3.2 and Fig. 2): RoI features to one vector.
 
-    Each RoI's positions are tokens of one sequence; the class token stays behind. The norm after
-    the mean is new, as in the released code: MAE's ``decoder_norm`` served pixels.
+    The positions of a RoI are the tokens of one sequence; there is no class token among them. The
+    mean of the decoded tokens goes through a norm that is new, as in the released code: MAE's
+    ``decoder_norm`` served pixels.
     """
 
     def __init__(
@@ -118,12 +129,13 @@ class DecoderBoxHead(MAEDecoder):
         """Build the modules.
 
         Args:
-            norm_rois: Whether the encoder's final norm is applied to the tokens of each RoI, as in
-                imTED, or has been to the whole map: then RoIs are of :meth:`norm_map`'s.
+            norm_rois: True applies the encoder's final norm to the tokens of each RoI, as imTED
+                does. False leaves it to the caller, who pools RoIs from a map that
+                :meth:`norm_map` has normed.
             interpolate_offset: See :func:`imted.modeling.positions.resize_position_embedding`.
             **kwargs: See :class:`MAEDecoder`.
         """
-        super().__init__(**kwargs)
+        super().__init__(average=True, **kwargs)
         self.norm_rois = norm_rois
         self.interpolate_offset = interpolate_offset
         self.box_norm = LayerNorm(self.decoder_embed.out_features)
@@ -132,6 +144,16 @@ class DecoderBoxHead(MAEDecoder):
     def output_shape(self) -> ShapeSpec:
         """Shape of one RoI's vector, as Detectron2's box heads state it."""
         return ShapeSpec(channels=self.decoder_embed.out_features)
+
+    def read(self, channels: int) -> None:
+        """Start norm and embedding anew, for RoI features of another width (imTED, Fig. 2(a)).
+
+        Args:
+            channels: Channels of the RoI features to come.
+        """
+        self.norm = LayerNorm(channels)
+        self.decoder_embed = nn.Linear(channels, self.decoder_embed.out_features)
+        init_transformer_weights(self.decoder_embed)
 
     def norm_map(self, feature: torch.Tensor) -> torch.Tensor:
         """Apply the encoder's final norm to each position of its map (N, D, h, w)."""
@@ -149,4 +171,4 @@ class DecoderBoxHead(MAEDecoder):
 
     def forward(self, roi_features: torch.Tensor) -> torch.Tensor:
         """Turn RoI features (R, D, h, w) into one vector each, (R, C)."""
-        return self.box_norm(self.decoder_blocks.mean(self.embed_rois(roi_features)))
+        return self.box_norm(self.decoder_blocks(self.embed_rois(roi_features)))

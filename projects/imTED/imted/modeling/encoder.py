@@ -61,7 +61,7 @@ class MAEEncoder(Backbone):
         super().__init__()
         if not all(1 <= number <= depth for number in early_blocks):
             raise UserError(
-                f"model.backbone.net.early_blocks={list(early_blocks)} must lie in 1 to {depth}."
+                f"early_blocks={list(early_blocks)}: this encoder has the blocks 1 to {depth}."
             )
         self.patch_embed = PatchEmbed(
             img_size=None, patch_size=patch_size, embed_dim=embed_dim, strict_img_size=False

@@ -8,7 +8,6 @@ import torch
 from .decoder import ReconstructionDecoder
 from .encoder import MAEEncoder
 from .image_model import ImageModel
-from .parts import DECODER, PIXELS, ModelParts
 
 
 def patchify(images: torch.Tensor, patch_size: int) -> torch.Tensor:
@@ -63,17 +62,6 @@ class MaskedAutoencoder(ImageModel):
         self.norm_pix_loss = norm_pix_loss
         # Fixed sin-cos in pre-training; the detector trains the encoder's copy further.
         self.encoder.pos_embed.requires_grad_(False)
-
-    @property
-    def parts(self) -> ModelParts:
-        """Where encoder and decoder are; all of a MAE checkpoint comes there."""
-        return ModelParts(
-            encoder="encoder",
-            decoder_head="decoder",
-            migrated=(*DECODER, *PIXELS),
-            choice="pre-training",
-            without_decoder="train.init_checkpoint=''",
-        )
 
     def official_state_dict(self) -> dict[str, torch.Tensor]:
         """Return all weights under the key names of the official MAE checkpoints."""

@@ -6,13 +6,15 @@ The names inside encoder and decoder are MAE's own, so a parameter migrates by i
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn.functional import interpolate
 
 from imted.errors import UserError
 
-from .parts import ModelParts
+from .parts import parts_of
 from .positions import resize_position_embedding
 
 RESIZED = "resized to the grid"
@@ -33,29 +35,45 @@ def to_official_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Te
     return {key.removeprefix("encoder.").removeprefix("decoder."): v for key, v in weights.items()}
 
 
-def migration_sources(
-    names: Iterable[str], weights: Iterable[str], parts: ModelParts, source: str
-) -> dict[str, str]:
-    """Map each parameter that migrates to its key in a MAE checkpoint.
+@dataclass(frozen=True)
+class Taken:
+    """What a model takes from a checkpoint; nothing is copied yet.
+
+    Attributes:
+        values: The tensors by their names in the model, fitted to it.
+        sources: Name in the model -> key in the checkpoint.
+        changes: Name in the model -> what :func:`adapt` did to its tensor, where it did.
+    """
+
+    values: dict[str, torch.Tensor]
+    sources: dict[str, str]
+    changes: dict[str, str]
+
+
+def migrate(model: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> Taken:
+    """Take from a MAE checkpoint what migrates into a model.
 
     Args:
-        names: All names in the model.
-        weights: All keys of the checkpoint, in the official layout.
-        parts: The model's own.
+        model: Any with an encoder, ours or Detectron2's.
+        weights: The checkpoint, in the official layout.
         source: What the checkpoint is called in an error.
 
     Raises:
-        UserError: If the model migrates the decoder and the checkpoint has none.
+        UserError: The model migrates the decoder and the checkpoint has none, or see
+            :func:`take_values`.
     """
+    parts = parts_of(model)
     has_decoder = any(key.startswith("decoder_blocks.") for key in weights)
-    if parts.wants_decoder and not has_decoder:
+    if "decoder_blocks" in parts.migrated and not has_decoder:
         raise UserError(
-            f"{source} holds a MAE encoder without its decoder, and {parts.choice} migrates the "
-            "decoder; use the file with both, whose name ends in _full "
-            f"(mae_pretrain_vit_base_full.pth), or set {parts.without_decoder} to train a random "
-            "decoder knowingly."
+            f"{source} holds a MAE encoder without its decoder, which the model's {parts.decoder} "
+            "is to take over; use the file with both, whose name ends in _full "
+            "(mae_pretrain_vit_base_full.pth), or choose the variant random_decoder to train a "
+            "random decoder knowingly."
         )
-    return {name: key for name in names if (key := parts.mae_key(name))}
+    state = model.state_dict()
+    sources = {name: key for name in state if (key := parts.mae_key(name))}
+    return take_values(state, weights, sources, source)
 
 
 def adapt(key: str, value: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, str]:
@@ -97,8 +115,8 @@ def take_values(
     sources: Mapping[str, str],
     source: str,
     message_for: Callable[[str], Callable[..., str]] = lambda _: size_message,
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Take what a checkpoint has for a model, fitted to it; nothing is copied yet.
+) -> Taken:
+    """Take what a checkpoint has for a model, fitted to it.
 
     Args:
         state: The model's state dict.
@@ -106,9 +124,6 @@ def take_values(
         sources: Name in the model -> key in the checkpoint.
         source: What the checkpoint is called in an error.
         message_for: Gives, for a name in the model, what says that its size is another.
-
-    Returns:
-        The values by name, and what :func:`adapt` did to those that it changed.
 
     Raises:
         UserError: If a key is missing, a tensor has another size or holds integers, or the
@@ -137,4 +152,4 @@ def take_values(
         found, expected = tuple(values[name].shape), tuple(state[name].shape)
         if found != expected:
             raise UserError(message_for(name)(source, key, found, f"{expected}"))
-    return values, changes
+    return Taken(values, dict(sources), changes)

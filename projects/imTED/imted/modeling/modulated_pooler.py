@@ -29,7 +29,6 @@ class ModulatedPooler(nn.Module):
         pyramid_channels: int,
         scale_init: float = 0.0,
         scale_per_channel: bool = True,
-        project_maps: bool = False,
     ) -> None:
         """Build the modules.
 
@@ -41,8 +40,6 @@ class ModulatedPooler(nn.Module):
             scale_init: What the scale starts at; the paper's is 0.
             scale_per_channel: Learn a scale for each of the D channels, as the released code
                 does, or one for all.
-            project_maps: Project the maps and pool D channels, as the paper draws it: the same,
-                slower.
         """
         super().__init__()
         self.encoder_pooler = encoder_pooler
@@ -50,7 +47,6 @@ class ModulatedPooler(nn.Module):
         self.projection = nn.Conv2d(pyramid_channels, encoder_dim, kernel_size=1)
         channels = encoder_dim if scale_per_channel else 1
         self.scale = nn.Parameter(torch.full((channels,), float(scale_init)))
-        self._project_maps = project_maps
 
     def forward(self, features: list[torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
         """Pool RoI features.
@@ -65,11 +61,12 @@ class ModulatedPooler(nn.Module):
         """
         *pyramid, encoder_feature = features
         single_scale = self.encoder_pooler([encoder_feature], boxes)
-        if self._project_maps:
-            multi_scale = self.pyramid_pooler([self.projection(level) for level in pyramid], boxes)
-        else:
-            multi_scale = self.projection(self.pyramid_pooler(pyramid, boxes))
-        # RoIAlign gives zeros where a box has no area; projecting first, the bias would be in them.
-        has_area = torch.cat([box.area() for box in boxes]) > 0
-        multi_scale = multi_scale * has_area[:, None, None, None]
+        multi_scale = self.pool_pyramid(pyramid, boxes)
         return single_scale + self.scale[:, None, None] * multi_scale
+
+    def pool_pyramid(self, pyramid: list[torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
+        """Pool the pyramid and project it: (R, D, S, S)."""
+        projected = self.projection(self.pyramid_pooler(pyramid, boxes))
+        # RoIAlign gives zeros where a box has no area, and projecting has added the bias to them.
+        has_area = torch.cat([box.area() for box in boxes]) > 0
+        return projected * has_area[:, None, None, None]

@@ -1,74 +1,50 @@
-"""What a model says of its own parts: where the MAE goes, and which layers belong to classes.
+"""The parts of a model that others act on, found by their classes.
 
-Checkpoints, optimizer, class extension and drawing read it here, so that a module's name is
-written once, by the model that has the module.
+Checkpoints, optimizer and drawing ask here, so that a module's name is written once: where the
+module is made.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 from detectron2.modeling.backbone.vit import ViT
-from detectron2.modeling.roi_heads import FastRCNNOutputLayers
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers, MaskRCNNConvUpsampleHead
 from torch import nn
 
 from .encoder import MAEEncoder
+from .modulated_pooler import ModulatedPooler
 
-# The parts of a MAE checkpoint, by the first part of a parameter's name.
 ENCODER = ("patch_embed", "cls_token", "pos_embed", "blocks")
-DECODER = ("norm", "decoder_embed", "decoder_pos_embed", "decoder_blocks")
-PIXELS = ("mask_token", "decoder_norm", "decoder_pred")
+"""The encoder's parts of a MAE checkpoint, by the first part of a parameter's name."""
 
 
-@dataclass(frozen=True)
-class ClassLayer:
-    """A layer whose rows belong to classes, and how its new rows start.
+class ClassLogits(nn.Linear):
+    """Logits of classes outside Detectron2's heads: (..., channels) to (..., classes)."""
 
-    Attributes:
-        name: The module's name in the model.
-        rows: Rows of each class.
-        background: Whether the last class is the background.
-        std: Standard deviation of new weights; new biases are zero.
-    """
-
-    name: str
-    rows: int = 1
-    background: bool = False
-    std: float = 0.001
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__(channels, num_classes)
+        nn.init.normal_(self.weight, std=0.01)
+        nn.init.zeros_(self.bias)
 
 
 @dataclass(frozen=True)
 class ModelParts:
-    """Where a model has what others act on; "" or an empty tuple for what it doesn't have.
+    """The names of a model's parts; "" or an empty tuple for what it doesn't have.
 
     Attributes:
-        encoder: Name of the MAE encoder's module.
-        decoder_head: Name of the module that hosts the MAE's final norm and decoder.
-        modulator: Name of the module with the modulator's scale and projection.
-        class_scores: Layer of the class logits.
-        class_boxes: Layer of the box regressors.
-        class_masks: Layer of the mask logits.
-        class_modules: Names of all modules whose parameters depend on the number of classes.
-        migrated: The parts of a MAE that must come into `decoder_head`.
-        choice: What in the config decides that, for messages: "variant 'imted'".
-        without_decoder: The override that chooses a random decoder, for messages.
+        encoder: The MAE encoder.
+        decoder: The module that takes over the MAE's final norm and decoder, or parts of them.
+        migrated: What it takes over (:attr:`imted.modeling.MAEDecoder.migrated`).
+        modulator: The pooler with the modulator's scale and projection.
+        box_predictor: Detectron2's layers of class logits and box deltas.
+        class_modules: All modules whose parameters depend on the number of classes.
     """
 
     encoder: str = ""
-    decoder_head: str = ""
-    modulator: str = ""
-    class_scores: ClassLayer | None = None
-    class_boxes: ClassLayer | None = None
-    class_masks: ClassLayer | None = None
-    class_modules: tuple[str, ...] = ()
+    decoder: str = ""
     migrated: tuple[str, ...] = ()
-    choice: str = "this model"
-    without_decoder: str = ""
-
-    @property
-    def wants_decoder(self) -> bool:
-        """Whether a MAE file without decoder blocks won't do."""
-        return "decoder_blocks" in self.migrated
+    modulator: str = ""
+    box_predictor: str = ""
+    class_modules: tuple[str, ...] = ()
 
     @property
     def scale(self) -> str:
@@ -79,9 +55,9 @@ class ModelParts:
         """Return a parameter's name within the encoder, "" for one outside it."""
         return _within(name, self.encoder)
 
-    def in_decoder_head(self, name: str) -> str:
-        """Return a parameter's name within the decoder head, "" for one outside it."""
-        return _within(name, self.decoder_head)
+    def in_decoder(self, name: str) -> str:
+        """Return a parameter's name within the decoder, "" for one outside it."""
+        return _within(name, self.decoder)
 
     def of_classes(self, name: str) -> bool:
         """Tell whether a parameter's shape depends on the number of classes."""
@@ -91,7 +67,7 @@ class ModelParts:
         """Return the key in a MAE checkpoint that a parameter migrates from, "" for none."""
         for key, parts in (
             (self.in_encoder(name), ENCODER),
-            (self.in_decoder_head(name), self.migrated),
+            (self.in_decoder(name), self.migrated),
         ):
             # Relative positions are windowed encoders' alone.
             if key.split(".")[0] in parts and "rel_pos" not in key:
@@ -99,37 +75,30 @@ class ModelParts:
         return ""
 
 
-DETECTOR_PARTS = ModelParts(
-    encoder="backbone.net",
-    decoder_head="roi_heads.box_head",
-    modulator="roi_heads.box_pooler",
-    class_scores=ClassLayer("roi_heads.box_predictor.cls_score", background=True, std=0.01),
-    class_boxes=ClassLayer("roi_heads.box_predictor.bbox_pred", rows=4),
-    class_masks=ClassLayer("roi_heads.mask_head.predictor"),
-    class_modules=("roi_heads.box_predictor", "roi_heads.mask_head.predictor"),
-)
-"""The names in Detectron2's `GeneralizedRCNN` on a `SimpleFeaturePyramid`, and in imTED."""
-
-
 def parts_of(model: nn.Module) -> ModelParts:
-    """Return a model's own parts; of Detectron2's models, those that are found by their class.
+    """Find the parts of any model, ours or Detectron2's.
 
     Args:
-        model: Any model; not wrapped in DDP.
+        model: The model itself, not its DDP wrapper.
     """
-    if hasattr(model, "parts"):
-        return cast(ModelParts, model.parts)
-    predictors = _names(model, FastRCNNOutputLayers)
-    masks = [f"{name}.predictor" for name in _names(model, nn.Module) if name.endswith("mask_head")]
+    modules = dict(model.named_modules())
+
+    def names(*kinds: type[nn.Module]) -> list[str]:
+        return [name for name, module in modules.items() if isinstance(module, kinds)]
+
+    def first(*kinds: type[nn.Module]) -> str:
+        return next(iter(names(*kinds)), "")
+
+    decoder = next((name for name, module in modules.items() if hasattr(module, "migrated")), "")
+    masks = [f"{name}.predictor" for name in names(MaskRCNNConvUpsampleHead)]
     return ModelParts(
-        encoder=next(_names(model, MAEEncoder, ViT), ""),
-        class_modules=(*predictors, *masks),
-        choice="Detectron2's box head",
+        encoder=first(MAEEncoder, ViT),
+        decoder=decoder,
+        migrated=modules[decoder].migrated if decoder else (),
+        modulator=first(ModulatedPooler),
+        box_predictor=first(FastRCNNOutputLayers),
+        class_modules=(*names(FastRCNNOutputLayers, ClassLogits), *masks),
     )
-
-
-def _names(model: nn.Module, *kinds: type[nn.Module]) -> Iterator[str]:
-    return (name for name, module in model.named_modules() if isinstance(module, kinds))
 
 
 def _within(name: str, module: str) -> str:

@@ -1,15 +1,45 @@
-"""The stack of transformer blocks that encoder and decoder share."""
+"""The stack of transformer blocks that encoder and decoder share, and one that ends in a mean."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
+from timm.layers import Mlp
 from timm.models.vision_transformer import Block
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 # MAE's epsilon, for every norm inside encoder and decoder.
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
+
+
+class AveragingMlp(Mlp):
+    """timm's MLP, averaged over the tokens: (N, L, C) to (N, 1, C).
+
+    The last layer is linear, so it may take the mean of its inputs: the same for L times less work.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the mean of what the MLP makes of each token."""
+        hidden = self.norm(self.drop1(self.act(self.fc1(x))))
+        return self.drop2(self.fc2(hidden.mean(dim=1, keepdim=True)))
+
+
+class AveragingBlock(Block):
+    """timm's pre-norm block, averaged over the tokens: (N, L, C) to (N, C).
+
+    Its parameters are those of timm's block, under the same names.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, mlp_layer=AveragingMlp, **kwargs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the mean over the tokens of what timm's block gives."""
+        x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x))))
+        added = self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+        return (x.mean(dim=1, keepdim=True) + added).squeeze(1)
 
 
 class TransformerBlocks(nn.ModuleList):
@@ -23,6 +53,7 @@ class TransformerBlocks(nn.ModuleList):
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.0,
         use_act_checkpoint: bool = False,
+        average: bool = False,
     ) -> None:
         """Build the modules.
 
@@ -33,47 +64,29 @@ class TransformerBlocks(nn.ModuleList):
             mlp_ratio: Hidden width of the MLP over `dim`.
             drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
             use_act_checkpoint: Recompute each block in the backward pass to save memory.
+            average: Whether the last block is an :class:`AveragingBlock`.
         """
         rates = torch.linspace(0, drop_path_rate, depth, device="cpu").tolist()
+        kinds = [Block] * (depth - 1) + [AveragingBlock if average else Block]
         super().__init__(
-            Block(dim, num_heads, mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=LayerNorm)
-            for rate in rates
+            kind(dim, num_heads, mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=LayerNorm)
+            for kind, rate in zip(kinds, rates, strict=True)
         )
         self.use_act_checkpoint = use_act_checkpoint
 
     def run(
         self, block: Callable[[torch.Tensor], torch.Tensor], tokens: torch.Tensor
     ) -> torch.Tensor:
-        """Run one of the blocks; tokens are (N, L, C) in and out."""
+        """Run one of the blocks on tokens (N, L, C)."""
         if self.use_act_checkpoint and torch.is_grad_enabled():
             return checkpoint(block, tokens, use_reentrant=False)
         return block(tokens)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Run the blocks in order; tokens are (N, L, C) in and out."""
+        """Run the blocks in order: tokens (N, L, C) to (N, L, C), or to (N, C) with `average`."""
         for block in self:
             tokens = self.run(block, tokens)
         return tokens
-
-    def mean(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Run the blocks in order and average the tokens: (N, L, C) to (N, C).
-
-        The last layer of all is linear. Here it takes the mean of its inputs, which is the same
-        for L times less work: a sixth of what a decoder of two blocks costs.
-        """
-        *first, last = self
-        for block in first:
-            tokens = self.run(block, tokens)
-        return self.run(partial(_mean_after, last), tokens)
-
-
-def _mean_after(block: Block, tokens: torch.Tensor) -> torch.Tensor:
-    """Return the mean over the tokens of what a block puts out."""
-    tokens = tokens + block.drop_path1(block.ls1(block.attn(block.norm1(tokens))))
-    mlp = block.mlp
-    hidden = mlp.act(mlp.fc1(block.norm2(tokens)))
-    added = block.ls2(mlp.fc2(hidden.mean(dim=1, keepdim=True)))
-    return (tokens.mean(dim=1, keepdim=True) + block.drop_path2(added)).squeeze(1)
 
 
 def init_transformer_weights(module: nn.Module) -> None:

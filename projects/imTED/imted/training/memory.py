@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 _SAVERS = (
     ("train.amp.enabled", "half precision"),
     ("model.backbone.net.use_act_checkpoint", "blocks computed twice"),
-    ("model.roi_heads.decoder.use_act_checkpoint", "the decoder's, too"),
+    ("model.roi_heads.box_head.use_act_checkpoint", "the decoder's, too"),
 )
 """Keys that are false and save memory as true, and what they do."""
 

@@ -50,7 +50,7 @@ def layer_decay_param_groups(
     parts = parts_of(model)
     names = [name for name, _ in model.named_parameters()]
     depth = _depth([parts.in_encoder(name) for name in names], "blocks")
-    decoder_depth = _depth([parts.in_decoder_head(name) for name in names], "decoder_blocks")
+    decoder_depth = _depth([parts.in_decoder(name) for name in names], "decoder_blocks")
     if layer_decay != 1 and not depth:
         raise UserError(
             f"optimizer.params.layer_decay={layer_decay} finds no encoder blocks in "
@@ -58,8 +58,8 @@ def layer_decay_param_groups(
         )
     if decay_decoder and not decoder_depth:
         raise UserError(
-            f"optimizer.params.decay_decoder=true finds no decoder in {type(model).__name__} "
-            f"({parts.choice}); set it to false."
+            f"optimizer.params.decay_decoder=true finds no decoder in {type(model).__name__}; "
+            "set it to false."
         )
     groups = []
     for name, parameter in model.named_parameters():
@@ -89,7 +89,7 @@ def _layers_above(name: str, parts: ModelParts, depth: int, decoder_depth: int) 
         return decoder + depth - int(rest.split(".")[0])
     if part in _STEM:
         return decoder + depth + 1
-    part, _, rest = parts.in_decoder_head(name).partition(".")
+    part, _, rest = parts.in_decoder(name).partition(".")
     if decoder_depth and part == "decoder_blocks":
         return decoder_depth - int(rest.split(".")[0])
     return decoder if part in _DECODER_STEM else 0

@@ -54,7 +54,7 @@ def box_attention(
     resized = Boxes(boxes.to(scale) * scale)
     features = model.backbone(images.tensor)
     heads = model.roi_heads
-    rois = heads.box_pooler(heads.box_maps(features), [resized])
+    rois = heads.box_pooler(list(heads.box_maps(features).values()), [resized])
     return decoder_attention(head, rois)
 
 

@@ -32,10 +32,8 @@ def load_mae(model: DictConfig, path: str) -> MaskedAutoencoder:
     if not path or not isinstance(encoder, MAEEncoder):
         raise UserError("the detector was not made of a plain MAE (train.init_checkpoint).")
     shared = signature(MAEDecoder).parameters  # the box head has options of its own
-    sizes = {key: value for key, value in model.roi_heads.decoder.items() if key in shared}
-    decoder = ReconstructionDecoder(
-        encoder_dim=model.backbone.net.embed_dim, patch_size=encoder.patch_size, **sizes
-    )
+    sizes = {key: value for key, value in model.roi_heads.box_head.items() if key in shared}
+    decoder = ReconstructionDecoder(patch_size=encoder.patch_size, **sizes)
     mae = MaskedAutoencoder(
         encoder=encoder,
         decoder=decoder,

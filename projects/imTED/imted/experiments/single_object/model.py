@@ -15,15 +15,14 @@ from torch.nn.functional import cross_entropy, l1_loss
 from torchvision.ops import box_convert
 
 from imted.errors import UserError
-from imted.modeling import DecoderBoxHead, ImageModel, MAEEncoder, ModelParts
-from imted.modeling.parts import DECODER
+from imted.modeling import ClassLogits, DecoderBoxHead, ImageModel, MAEEncoder
 from imted.modeling.transformer_blocks import LayerNorm
 
 # Variant -> the parts of its head that must come from a MAE checkpoint.
 VARIANTS: dict[str, tuple[str, ...]] = {
     "encoder": ("norm",),
     "random_decoder": ("norm",),  # the norm belongs to the encoder
-    "pretrained_decoder": DECODER,
+    "pretrained_decoder": DecoderBoxHead.migrated,
 }
 
 
@@ -90,9 +89,7 @@ class SingleObjectLocalizer(ImageModel):
         """
         super().__init__(pixel_mean, pixel_std)
         if variant not in VARIANTS:
-            raise UserError(
-                f"model.variant={variant!r} is not one of {', '.join(map(repr, VARIANTS))}."
-            )
+            raise UserError(f"variant={variant!r} is not one of {', '.join(map(repr, VARIANTS))}.")
         # Named as in the detectors, so that train.frozen and tools have one name for it.
         self.backbone = nn.ModuleDict({"net": encoder})
         (self.feature,) = encoder.output_shape()
@@ -101,27 +98,15 @@ class SingleObjectLocalizer(ImageModel):
             self.box_head = EncoderBoxHead(encoder_dim=encoder_dim)
         else:
             self.box_head = DecoderBoxHead(encoder_dim=encoder_dim, **decoder)
+        self.box_head.migrated = VARIANTS[variant]
         channels = self.box_head.output_shape.channels
-        self.class_logits = nn.Linear(channels, num_classes)
+        self.class_logits = ClassLogits(channels, num_classes)
         self.box = nn.Linear(channels, 4)
-        for layer, std in ((self.class_logits, 0.01), (self.box, 0.001)):
-            nn.init.normal_(layer.weight, std=std)
-            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.box.weight, std=0.001)
+        nn.init.zeros_(self.box.bias)
         self.variant = variant
         self.l1_weight = l1_weight
         self.giou_weight = giou_weight
-
-    @property
-    def parts(self) -> ModelParts:
-        """Where encoder, head and class layer are, and what of a MAE comes there."""
-        return ModelParts(
-            encoder="backbone.net",
-            decoder_head="box_head",
-            class_modules=("class_logits",),
-            migrated=VARIANTS[self.variant],
-            choice=f"variant {self.variant!r}",
-            without_decoder="model.variant=random_decoder",
-        )
 
     def predict(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Predict from normalised images (N, 3, H, W), sides multiples of the patch size.

@@ -11,15 +11,16 @@ from unittest import mock
 
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from timm.layers import Mlp
+from timm.models.vision_transformer import Block
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from imted.config.load import build, load_config
+from imted.config.load import build, load_config, target_of
 from imted.config.settings import Run
 from imted.errors import UserError
-from imted.modeling import roi_pooler
-from imted.modeling.transformer_blocks import TransformerBlocks
+from imted.modeling import DecoderBoxHead, ModulatedPooler, roi_pooler
 
 CLASSES = 80
 """Where the config takes the number of classes from a data set."""
@@ -102,28 +103,44 @@ def _system(
     return System(name, model, optimizer, dtype, nullcontext)
 
 
+class ProjectingPooler(ModulatedPooler):
+    """The modulator as the paper draws it: the maps are projected, and D channels are pooled."""
+
+    def pool_pyramid(self, pyramid: list[torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
+        """Project the pyramid and pool it: (R, D, S, S)."""
+        return self.pyramid_pooler([self.projection(level) for level in pyramid], boxes)
+
+
+class ReleasedBoxHead(DecoderBoxHead):
+    """The decoder as the authors' code runs it: all of its blocks on all tokens, then the mean."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        averaging = self.decoder_blocks[-1]
+        averaging.__class__, averaging.mlp.__class__ = Block, Mlp  # the same parameters
+
+    def forward(self, roi_features: torch.Tensor) -> torch.Tensor:
+        """Turn RoI features (R, D, h, w) into one vector each, (R, C)."""
+        return self.box_norm(self.decoder_blocks(self.embed_rois(roi_features)).mean(dim=1))
+
+
 def _released(cfg: DictConfig) -> DictConfig:
     cfg = copy.deepcopy(cfg)
-    if OmegaConf.select(cfg, "model.roi_heads.modulator") is None:
-        raise UserError("released: the config's model isn't imTED's (model.roi_heads.modulator).")
-    cfg.model.roi_heads.modulator.project_maps = True
-    cfg.model.roi_heads.decoder.use_act_checkpoint = True
+    heads = cfg.model.roi_heads
+    parts = ("box_pooler", ModulatedPooler), ("box_head", DecoderBoxHead)
+    if not all(target_of(heads.get(key) or DictConfig({})) is kind for key, kind in parts):
+        raise UserError("released: the config's model isn't imTED's (model.roi_heads.box_pooler).")
+    heads.box_pooler._target_ = ProjectingPooler
+    heads.box_head._target_ = ReleasedBoxHead
+    heads.box_head.use_act_checkpoint = True
     cfg.model.backbone.net.use_act_checkpoint = True
     return cfg
 
 
 @contextmanager
 def _released_kernels() -> Iterator[None]:
-    """Attend by plain softmax, pool by torchvision's kernel, average after the whole decoder."""
-
-    def mean(blocks: TransformerBlocks, tokens: torch.Tensor) -> torch.Tensor:
-        return blocks(tokens).mean(dim=1)
-
-    with (
-        sdpa_kernel(SDPBackend.MATH),
-        mock.patch.object(roi_pooler, "MAX_CELLS", 0),
-        mock.patch.object(TransformerBlocks, "mean", mean),
-    ):
+    """Attend by plain softmax, and pool by torchvision's kernel."""
+    with sdpa_kernel(SDPBackend.MATH), mock.patch.object(roi_pooler, "MAX_CELLS", 0):
         yield
 
 

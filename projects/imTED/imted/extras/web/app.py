@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import torch
 from flask import Flask, Response, abort, jsonify, render_template, request, send_file
-from omegaconf import OmegaConf
 from PIL import Image
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, make_server
@@ -179,8 +178,7 @@ def _attempt(build: Callable[[], T]) -> tuple[T | None, str]:
 
 
 def _load_mae(predictor: Predictor) -> MaskedAutoencoder:
-    if OmegaConf.select(predictor.cfg, "model.roi_heads.decoder") is None:
-        raise UserError("the detector has no MAE decoder.")
+    find_decoder(predictor.model)
     return load_mae(predictor.cfg.model, predictor.cfg.train.init_checkpoint)
 
 
