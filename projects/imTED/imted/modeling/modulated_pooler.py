@@ -44,6 +44,7 @@ class ModulatedPooler(nn.Module):
         super().__init__()
         self.encoder_pooler = encoder_pooler
         self.pyramid_pooler = pyramid_pooler
+        self.pyramid_channels = pyramid_channels
         self.projection = nn.Conv2d(pyramid_channels, encoder_dim, kernel_size=1)
         channels = encoder_dim if scale_per_channel else 1
         self.scale = nn.Parameter(torch.full((channels,), float(scale_init)))

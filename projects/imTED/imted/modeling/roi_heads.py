@@ -6,7 +6,11 @@ from dataclasses import dataclass
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.poolers import ROIPooler
-from detectron2.modeling.roi_heads import FastRCNNConvFCHead, StandardROIHeads
+from detectron2.modeling.roi_heads import (
+    FastRCNNConvFCHead,
+    FastRCNNOutputLayers,
+    StandardROIHeads,
+)
 from detectron2.structures import Instances
 from torch import nn
 
@@ -58,9 +62,9 @@ class ImTEDROIHeads(StandardROIHeads):
         *,
         variant: str = "imted",
         box_in_features: Sequence[str],
-        box_pooler: ModulatedPooler | nn.Module,
-        box_head: DecoderBoxHead | nn.Module,
-        box_predictor: nn.Module,
+        box_pooler: nn.Module,
+        box_head: nn.Module,
+        box_predictor: FastRCNNOutputLayers,
         **kwargs: object,
     ) -> None:
         """Take imTED's box branch, or what a variant leaves of it.
@@ -98,12 +102,12 @@ class ImTEDROIHeads(StandardROIHeads):
             if spec.reads == "encoder":
                 in_features, box_pooler = in_features[-1:], box_pooler.encoder_pooler
             else:
-                channels = box_pooler.projection.in_channels
+                channels = box_pooler.pyramid_channels
                 in_features, box_pooler = in_features[:-1], box_pooler.pyramid_pooler
-                if spec.decoder:
-                    box_head.read(channels)
-                else:
+                if not spec.decoder:
                     box_head = _conv_head(channels, box_pooler, box_predictor)
+                elif isinstance(box_head, DecoderBoxHead):  # or it was refused
+                    box_head.read(channels)
         super().__init__(
             box_in_features=in_features,
             box_pooler=box_pooler,
@@ -133,7 +137,7 @@ class ImTEDROIHeads(StandardROIHeads):
         return super()._forward_box(self.box_maps(features), proposals)
 
 
-def _conv_head(channels: int, pooler: ROIPooler, predictor: nn.Module) -> FastRCNNConvFCHead:
+def _conv_head(channels: int, pooler: ROIPooler, predictor: FastRCNNOutputLayers) -> FastRCNNConvFCHead:
     """Build ViTDet's 4conv1fc head, as wide as the pyramid and as what the predictor reads."""
     height, width = pooler.output_size
     return FastRCNNConvFCHead(
