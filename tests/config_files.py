@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def config_names() -> list[str]:
     folder = ROOT / "configs"
     paths = (path.relative_to(folder) for path in sorted(folder.rglob("*.py")))
-    parts = {"common", "ablation"}  # of configs, and points of sweeps
+    parts = {"common", "ablation_points"}
     return [path.as_posix() for path in paths if not parts & {path.parts[0], path.stem}]
 
 

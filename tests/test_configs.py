@@ -1,6 +1,7 @@
 """Every config that a user can name: those outside configs/common."""
 
 import math
+import re
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -17,9 +18,11 @@ from detectron2.structures import BoxMode
 from omegaconf import OmegaConf
 from PIL import Image
 
+from imted.config.settings import TrainSettings
 from imted.modeling import ReleasedPyramid
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIG_FOLDER = ROOT / "configs"
 NAMES = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
 VITDET = "baselines/mask_rcnn_vitdet_{}_3x.py"
 MASK_SETTINGS = ("mask_in_features", "mask_pooler", "mask_head")
@@ -199,6 +202,46 @@ def test_baselines_differ_from_imted_where_they_should(name):
         "optimizer.params.weight_decay",
         "optimizer.params.layer_decay",
     }
+
+
+def shared(path: Path) -> bool:
+    """Whether a file holds pieces of configs, and is none that a user names."""
+    return "common" in (path.relative_to(CONFIG_FOLDER).parts[0], path.stem)
+
+
+def imported(path: Path) -> list[Path]:
+    """The files of configs that one of them imports."""
+    found = re.findall(r"^from (\.+)([\w.]+) import", path.read_text(), re.MULTILINE)
+    return [path.parents[len(dots) - 1] / f"{name.replace('.', '/')}.py" for dots, name in found]
+
+
+def files_away(path: Path) -> int:
+    """How many files lie between this one and Detectron2; tables of plain values aside."""
+    values = ("constants", "sizes", "boxes_only", "small_steps")
+    return max((1 + files_away(p) for p in imported(path) if p.stem not in values), default=0)
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_a_config_is_near_to_detectron2(name):
+    path = CONFIG_FOLDER / name
+    assert all(shared(p) for p in imported(path)), "a config imports another that users name"
+    assert files_away(path) <= 3
+    assert not [
+        word
+        for line in re.findall(r"^from \.+[\w.]+ import (.+)$", path.read_text(), re.MULTILINE)
+        for word in line.split(",")
+        if word.split(" as ")[0].strip().startswith("_")
+    ], "a private name crosses files"
+
+
+def test_train_shows_every_key_with_its_default():
+    shown = LazyConfig.load(str(CONFIG_FOLDER / "common/train.py")).train
+    stated = OmegaConf.to_container(OmegaConf.structured(TrainSettings))
+    assert OmegaConf.to_container(shown) == stated
+    lines = (CONFIG_FOLDER / "common/train.py").read_text().splitlines()
+    for key in stated:  # each with a comment beside or above it
+        number = next(i for i, line in enumerate(lines) if line.startswith(f"    {key}="))
+        assert "#" in lines[number] or lines[number - 1].strip().startswith("#"), key
 
 
 @pytest.mark.slow

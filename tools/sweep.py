@@ -37,7 +37,7 @@ examples
   python tools/sweep.py --config-file configs/quickstart.py --output output/sweep \\
       model.roi_heads.variant=imted,integral 'train.seed=range(5)'
   python tools/sweep.py --config-file configs/many_scales.py \\
-      --points configs/ablation/variants.py --output output/variants 'train.seed=range(5)'
+      --points configs/ablation_points/variants.py --output output/variants 'train.seed=range(5)'
   python tools/sweep.py --config-file configs/quickstart.py --output output/search --samples 20 \\
       'optimizer.lr=tag(log,interval(1e-4,3e-3))'
   python tools/sweep.py --launcher slurm --num-gpus 8 \\
@@ -157,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config-file", metavar="FILE", help="a LazyConfig (.py), as of train_net.py")
     add("--points", metavar="FILE",
-        help="a LazyConfig that names points, such as configs/ablation/variants.py")  # fmt: skip
+        help="a LazyConfig that names points, such as configs/ablation_points/variants.py")  # fmt: skip
     add("--output", metavar="FOLDER", help="of the sweep; of --report, the first FOLDER")
     add("--samples", type=int, default=0, metavar="N",
         help="draw N values for the intervals (random search)")  # fmt: skip

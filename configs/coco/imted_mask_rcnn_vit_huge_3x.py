@@ -4,8 +4,9 @@ MAE's ViT-H has patches of 14 pixels; its patch embedding is resampled to 16, as
 Drop path and layer decay are those of ViTDet's ViT-H.
 """
 
+from ..common.coco_3x import dataloader, lr_multiplier, optimizer, train
+from ..common.models.imted_mask_rcnn_base import model
 from ..common.sizes import huge
-from .imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
 
 model.backbone.net.update(huge.encoder, drop_path_rate=huge.drop_path_rate)
 model.roi_heads.box_head.update(huge.decoder)

@@ -1,7 +1,8 @@
 """imTED Mask R-CNN, ViT-S, COCO, 36 epochs: 48.7 box AP and 42.7 mask AP in the authors' table."""
 
+from ..common.coco_3x import dataloader, lr_multiplier, optimizer, train
+from ..common.models.imted_mask_rcnn_base import model
 from ..common.sizes import small
-from .imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
 
 model.backbone.net.update(small.encoder, drop_path_rate=small.drop_path_rate)
 model.roi_heads.box_head.update(small.decoder)

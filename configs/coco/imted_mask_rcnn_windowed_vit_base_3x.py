@@ -7,7 +7,8 @@ from detectron2.config import LazyCall as L
 
 from imted.modeling import WindowedEncoder
 
-from .imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
+from ..common.coco_3x import dataloader, lr_multiplier, optimizer, train
+from ..common.models.imted_mask_rcnn_base import model
 
 model.backbone.net = L(WindowedEncoder)(
     img_size=1024,  # sets the length of the relative positions; images may have any size

@@ -1,7 +1,7 @@
 """Tiny imTED Faster R-CNN on your own COCO-format json: its mask twin without masks."""
 
 from ..common.boxes_only import boxes_only
-from .imted_mask_rcnn_vit_tiny import dataloader, dataset, lr_multiplier, model, optimizer, train
+from ..common.custom_tiny import dataloader, dataset, lr_multiplier, model, optimizer, train
 
 model.roi_heads.update(boxes_only.roi_heads)
 dataloader.train.mapper.update(boxes_only.mapper)

@@ -3,8 +3,8 @@
 16 steps of 1 image an iteration; see imted_mask_rcnn_vit_base.py.
 """
 
+from ..common.custom import dataloader, dataset, lr_multiplier, model, optimizer, train
 from ..common.sizes import large
-from .imted_mask_rcnn_vit_base import dataloader, dataset, lr_multiplier, model, optimizer, train
 
 model.backbone.net.update(large.encoder, drop_path_rate=large.drop_path_rate)
 model.roi_heads.box_head.update(large.decoder)

@@ -3,8 +3,8 @@
 4 steps of 4 images an iteration; see imted_mask_rcnn_vit_base.py.
 """
 
+from ..common.custom import dataloader, dataset, lr_multiplier, model, optimizer, train
 from ..common.sizes import small
-from .imted_mask_rcnn_vit_base import dataloader, dataset, lr_multiplier, model, optimizer, train
 
 model.backbone.net.update(small.encoder, drop_path_rate=small.drop_path_rate)
 model.roi_heads.box_head.update(small.decoder)

@@ -9,10 +9,11 @@ from detectron2.config import LazyCall as L
 from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 
-from ..coco.imted_faster_rcnn_vit_base_3x import model, optimizer, train
 from ..common.boxes_only import boxes_only
+from ..common.coco_3x import optimizer, train
 from ..common.constants import DATASETS
 from ..common.data.coco_json import dataloader, dataset
+from ..common.models.imted_faster_rcnn_base import model
 from ..common.schedule import ITERATIONS_PER_EPOCH
 
 dataloader.train.mapper.update(boxes_only.mapper)

@@ -6,7 +6,8 @@ python datasets/prepare_few_shot.py --json datasets/shapes/train.json \
 """
 
 from ..common.constants import DATASETS
-from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
+from ..common.models.imted_mask_rcnn_large_shapes import model
+from ..common.shapes import dataloader, dataset, lr_multiplier, optimizer, train
 
 dataset.train_json = DATASETS + "/shapes_few_shot/base_train.json"
 dataset.val_json = DATASETS + "/shapes_few_shot/base_val.json"

@@ -8,7 +8,8 @@ python tools/extend_classes.py output/few_shot/shapes_base/model_final.pth \
 """
 
 from ..common.constants import DATASETS
-from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
+from ..common.models.imted_mask_rcnn_large_shapes import model
+from ..common.shapes import dataloader, dataset, lr_multiplier, optimizer, train
 from .common import evaluator as _evaluator
 from .common import few_shot
 

@@ -7,10 +7,11 @@ python train_net.py --config-file configs/low_shot/imted_faster_rcnn_vit_base.py
     low_shot.percent=1 low_shot.seed=2
 """
 
-from ..coco.imted_faster_rcnn_vit_base_3x import lr_multiplier, model, optimizer, train
 from ..common.boxes_only import boxes_only
+from ..common.coco_3x import lr_multiplier, optimizer, train
 from ..common.constants import DATASETS
 from ..common.data.coco_json import dataloader, dataset
+from ..common.models.imted_faster_rcnn_base import model
 from ..common.schedule import ITERATIONS_PER_EPOCH
 
 low_shot = dict(

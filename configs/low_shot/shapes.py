@@ -5,7 +5,8 @@ python datasets/prepare_low_shot.py --json datasets/shapes/train.json \
 """
 
 from ..common.constants import DATASETS
-from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
+from ..common.models.imted_mask_rcnn_large_shapes import model
+from ..common.shapes import dataloader, dataset, lr_multiplier, optimizer, train
 
 low_shot = dict(
     percent=10,  # of the images

@@ -9,7 +9,8 @@ from detectron2.config import LazyCall as L
 
 from imted.data.lvis import LVISEvaluator, federated_loss_weights
 
-from ..coco.imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
+from ..common.coco_3x import dataloader, lr_multiplier, optimizer, train
+from ..common.models.imted_mask_rcnn_base import model
 
 ITERATIONS_PER_EPOCH = 6261  # 100170 images, 16 an iteration, repetitions not counted
 

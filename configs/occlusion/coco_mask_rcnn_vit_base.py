@@ -3,8 +3,9 @@
 datasets/prepare_occlusion.py makes the two lists from the published ones.
 """
 
-from ..coco.imted_mask_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
+from ..common.coco_3x import dataloader, lr_multiplier, optimizer, train
 from ..common.constants import DATASETS
+from ..common.models.imted_mask_rcnn_base import model
 from .common import evaluator as _evaluator
 from .common import occlusion
 

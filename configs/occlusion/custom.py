@@ -8,14 +8,7 @@ The json needs masks, from which it is estimated how much of an object is hidden
 `occlusion.occluded=… occlusion.separated=…`.
 """
 
-from ..custom.imted_mask_rcnn_vit_tiny import (
-    dataloader,
-    dataset,
-    lr_multiplier,
-    model,
-    optimizer,
-    train,
-)
+from ..common.custom_tiny import dataloader, dataset, lr_multiplier, model, optimizer, train
 from .common import by_hidden_part as _by_hidden_part
 from .common import evaluator as _evaluator
 from .common import occlusion

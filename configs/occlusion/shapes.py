@@ -6,7 +6,8 @@ python train_net.py --config-file configs/occlusion/shapes.py --eval-only \
     train.init_checkpoint=output/quickstart/model_final.pth
 """
 
-from ..quickstart import dataloader, dataset, lr_multiplier, model, optimizer, train
+from ..common.models.imted_mask_rcnn_large_shapes import model
+from ..common.shapes import dataloader, dataset, lr_multiplier, optimizer, train
 from .common import by_hidden_part as _by_hidden_part
 from .common import evaluator as _evaluator
 from .common import occlusion

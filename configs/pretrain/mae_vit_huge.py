@@ -1,7 +1,7 @@
 """MAE pre-training of ViT-H with its patches of 14 pixels; all else as in mae_vit_base.py."""
 
+from ..common.pretrain import dataloader, lr_multiplier, model, optimizer, train
 from ..common.sizes import huge
-from .mae_vit_base import dataloader, lr_multiplier, model, optimizer, train
 
 model.encoder.update(huge.encoder)
 model.encoder.patch_size = 14

@@ -1,7 +1,7 @@
 """MAE pre-training of ViT-L; everything but the size as in mae_vit_base.py."""
 
+from ..common.pretrain import dataloader, lr_multiplier, model, optimizer, train
 from ..common.sizes import large
-from .mae_vit_base import dataloader, lr_multiplier, model, optimizer, train
 
 model.encoder.update(large.encoder)
 model.decoder.update(large.decoder)

@@ -1,7 +1,7 @@
 """A masked autoencoder from nothing in a few minutes on a CPU: `make pretrain-demo`."""
 
 from ..common.constants import DATASETS
-from .mae_vit_tiny import dataloader, lr_multiplier, model, optimizer, train
+from ..common.pretrain_tiny import dataloader, lr_multiplier, model, optimizer, train
 
 dataloader.train.dataset.images = DATASETS + "/shapes/train"
 train.max_iter = 300

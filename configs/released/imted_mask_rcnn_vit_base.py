@@ -4,15 +4,11 @@ python train_net.py --config-file configs/released/imted_mask_rcnn_vit_base.py -
     train.init_checkpoint=their.pth
 """
 
-from ..coco.imted_mask_rcnn_vit_base_3x import lr_multiplier, optimizer, train
-from ..common.data.coco_released import dataloader
 from ..common.models.imted_released_mask_rcnn import model
+from ..common.released_3x import dataloader, lr_multiplier, optimizer, train
 from ..common.sizes import base
 
 model.backbone.net.update(base.encoder, drop_path_rate=base.drop_path_rate)
-model.backbone.net.use_act_checkpoint = True
 model.roi_heads.box_head.update(base.decoder)
 
 train.output_dir = "output/released/imted_mask_rcnn_vit_base"
-# They train in mixed precision and evaluate in single.
-train.amp.enabled = False

@@ -3,8 +3,9 @@
 Their pyramid reads the 12th of the 24 blocks; the decoder reads the last.
 """
 
+from ..common.models.imted_released_mask_rcnn import model
+from ..common.released_3x import dataloader, lr_multiplier, optimizer, train
 from ..common.sizes import large
-from .imted_mask_rcnn_vit_base import dataloader, lr_multiplier, model, optimizer, train
 
 model.backbone.net.update(large.encoder, drop_path_rate=large.drop_path_rate)
 model.backbone.net.early_blocks = [12]

@@ -6,7 +6,7 @@ python train_net.py --config-file configs/single_object/shapes.py model.variant=
 
 from ..common.constants import DATASETS
 from ..common.sizes import tiny
-from .vit_base import dataloader, lr_multiplier, model, optimizer, train
+from .common import dataloader, lr_multiplier, model, optimizer, train
 
 model.num_classes = 6
 model.encoder.update(tiny.encoder)

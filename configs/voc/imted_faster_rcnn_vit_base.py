@@ -7,11 +7,14 @@ The paper has no PASCAL VOC. The schedule is ours: the 36 epochs of configs/coco
 from detectron2.config import LazyCall as L
 from detectron2.evaluation import PascalVOCDetectionEvaluator
 
-from ..coco.imted_faster_rcnn_vit_base_3x import dataloader, lr_multiplier, model, optimizer, train
+from ..common.boxes_only import boxes_only
+from ..common.coco_3x import dataloader, lr_multiplier, optimizer, train
+from ..common.models.imted_faster_rcnn_base import model
 
 ITERATIONS_PER_EPOCH = 1035  # 16551 images, 16 an iteration
 
 model.roi_heads.num_classes = 20
+dataloader.train.mapper.update(boxes_only.mapper)
 dataloader.train.dataset.names = ["voc_2007_trainval", "voc_2012_trainval"]
 dataloader.test.dataset.names = "voc_2007_test"
 dataloader.evaluator = L(PascalVOCDetectionEvaluator)(dataset_name="${..test.dataset.names}")

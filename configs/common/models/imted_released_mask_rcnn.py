@@ -7,7 +7,7 @@ from .imted_mask_rcnn import model
 model.backbone._target_ = ReleasedPyramid
 model.backbone.norm = "SyncBN"  # between the upsamplings; "BN" to train in processes on CPUs
 model.backbone.encoder_feature = "${.net.out_feature}"
-model.backbone.net.interpolate_offset = 0.1
+model.backbone.net.update(interpolate_offset=0.1, use_act_checkpoint=True)
 model.roi_heads.box_head.interpolate_offset = 0.1
 
 # Proposals without area are kept; they take places among the 1000.

@@ -125,7 +125,7 @@ def test_a_function_that_hydra_cannot_read():
         expand(["k=range(a)"])
 
 
-FILES = {path.stem: path for path in sorted((ROOT / "configs/ablation").glob("*.py"))}
+FILES = {path.stem: path for path in sorted((ROOT / "configs/ablation_points").glob("*.py"))}
 
 
 @pytest.mark.parametrize("name", FILES)  # the config that they change
