@@ -15,8 +15,8 @@ from imted.atomic import write_json, write_text
 
 from .bootstrap import CONFIDENCE, NUM_RESAMPLES, Difference, compare
 from .confusion import confusion_matrix
-from .curves import f1_curves, precision_curves
-from .evaluation import IOU_INDEX, METRICS, average_precisions, by_class, mean_of_known
+from .curves import IOU_INDEX, f1_curves, precision_curves
+from .evaluation import METRICS, average_precisions, by_class, mean_of_known
 from .inputs import TASKS, Truth
 from .matching import image_matches
 from .plots import COLOURS, save_confusion, save_errors, save_f1_curves, save_precision_curves
