@@ -93,8 +93,8 @@ def save_errors(gains: Mapping[str, float], path: str) -> None:
 def _plot_rows(axes: Axes, x: np.ndarray, rows: Iterable[np.ndarray], names: Sequence[str]) -> None:
     """Plot a thin line for each class, many of them in grey, and the last row in black."""
     many = len(names) - 1 > MAX_NAMED
-    for row, name in zip(rows, names, strict=True):
-        if name is names[-1]:
+    for number, (row, name) in enumerate(zip(rows, names, strict=True), start=1):
+        if number == len(names):
             axes.plot(x, row, color="black", linewidth=2.2, label=name)
         elif many:
             axes.plot(x, row, color=GREY, linewidth=0.5, alpha=0.6)
