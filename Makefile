@@ -39,7 +39,7 @@ lint: $(READY)
 	$(RUN) -m mypy
 
 # The json of the last split is written last, so it stands for all of them.
-$(SHAPES): datasets/prepare_shapes.py $(wildcard projects/imTED/imted/extras/synthetic/*.py) | $(READY)
+$(SHAPES): datasets/prepare_shapes.py $(wildcard datasets/synthetic/*.py) | $(READY)
 	$(RUN) datasets/prepare_shapes.py --output $(DATASETS)/shapes \
 	    --max-objects 4 --min-object 0.25 --class-colours
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from imted.data.catalog import datasets_root
 from imted.errors import UserError, exit_status
-from imted.extras.synthetic.dataset import check_split, write_split
-from imted.extras.synthetic.shapes import CLASS_NAMES, ShapesOptions
+from synthetic.dataset import check_split, write_split
+from synthetic.shapes import CLASS_NAMES, ShapesOptions
 
 EPILOG = f"""\
 what it writes

@@ -1,9 +1,6 @@
 #!/usr/bin/env python
 """Detect objects in images, videos or what a camera sees, with a trained detector."""
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import functools
 import os

@@ -1,9 +1,6 @@
 #!/usr/bin/env python
 """Open a page in the browser that tries a trained detector: boxes, masks, attention, the MAE."""
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import logging
 import sys

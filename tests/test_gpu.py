@@ -9,8 +9,8 @@ from detectron2.config import instantiate
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
-from imted.extras.synthetic.dataset import write_split
-from imted.extras.synthetic.shapes import ShapesOptions
+from synthetic.dataset import write_split
+from synthetic.shapes import ShapesOptions
 
 pytestmark = [
     pytest.mark.gpu,

@@ -18,7 +18,6 @@ from detectron2.config import LazyConfig
 from omegaconf import OmegaConf
 
 from imted.config.load import load_config
-from imted.extras.sweep.points import expand, read_points
 from imted.training.launcher import argument_parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -242,13 +241,14 @@ def check_script(script: str, arguments: list[str], monkeypatch) -> None:
 
 def check_config_of_tool(arguments: list[str]) -> None:
     """Check the config that a tool is given, and its overrides."""
+    points = pytest.importorskip("imted.extras.sweep.points")
     if "--config-file" in arguments:
         config = arguments[arguments.index("--config-file") + 1]
         overrides = [a for a in arguments if re.match(r"[a-z_]+(\.\w+)+=", a)]
         named = None
         if "--points" in arguments:
-            named = read_points(str(ROOT / arguments[arguments.index("--points") + 1]))
-        for point in expand(overrides, named):  # of a sweep; else there is one
+            named = points.read_points(str(ROOT / arguments[arguments.index("--points") + 1]))
+        for point in points.expand(overrides, named):  # of a sweep; else there is one
             load_config(config_behind(config), point.overrides)
 
 

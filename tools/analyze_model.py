@@ -4,9 +4,6 @@
 Neither data nor weights are needed: the weights are random, and the images are noise.
 """
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import logging
 import sys
@@ -15,6 +12,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from statistics import median, quantiles
 from typing import Any
+
+from imted.config.load import load_config
+from imted.config.settings import Run
+from imted.errors import UserError, exit_status
+from imted.extras.benchmark.clock import timed
+from imted.extras.benchmark.steps import STAGES
+from imted.extras.benchmark.systems import CLASSES
 
 import detectron2.data.transforms as T
 import numpy as np
@@ -29,13 +33,6 @@ from fvcore.nn import flop_count_table
 from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 from torch import nn
-
-from imted.config.load import load_config
-from imted.config.settings import Run
-from imted.errors import UserError, exit_status
-from imted.extras.benchmark.clock import timed
-from imted.extras.benchmark.steps import STAGES
-from imted.extras.benchmark.systems import CLASSES
 
 TASKS = ("flop", "activation", "parameter", "structure", "speed")
 WARM_UP = 3

@@ -1,17 +1,10 @@
 #!/usr/bin/env python
 """Say where a detector's predictions go wrong, or whether two runs differ, in a page to open."""
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import os
 import sys
 from dataclasses import dataclass
-
-from detectron2.data import MetadataCatalog
-from omegaconf import DictConfig, OmegaConf
-from pycocotools.cocoeval import COCOeval
 
 from imted.config.load import load_config
 from imted.data.coco_json import read_coco
@@ -19,6 +12,10 @@ from imted.errors import UserError, exit_status
 from imted.extras.analysis.evaluation import evaluate
 from imted.extras.analysis.inputs import TASKS, Truth, read_predictions, require_same
 from imted.extras.analysis.report import PAGE, write_analysis, write_comparison
+
+from detectron2.data import MetadataCatalog
+from omegaconf import DictConfig, OmegaConf
+from pycocotools.cocoeval import COCOeval
 
 RESULTS = "inference/coco_instances_results.json"
 EPILOG = """\

@@ -4,9 +4,6 @@
 Neither data nor weights are needed but for --task data: weights are random, images are noise.
 """
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import os
 import sys
@@ -14,12 +11,6 @@ import time
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
-
-import numpy as np
-import torch
-from matplotlib.figure import Figure
-from omegaconf import DictConfig
-from tabulate import tabulate
 
 from imted.atomic import write_json
 from imted.config.load import build, load_config
@@ -30,6 +21,12 @@ from imted.extras.benchmark.evaluation import time_evaluation
 from imted.extras.benchmark.steps import time_steps
 from imted.extras.benchmark.systems import System, build_systems, make_batch
 from imted.visualization.plots import save_figure
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+from tabulate import tabulate
 
 EPILOG = """\
 what is compared

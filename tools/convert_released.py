@@ -3,18 +3,15 @@
 The config says what the file must be; every weight of the one must be in the other.
 """
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import sys
-
-from detectron2.config import instantiate
 
 from imted.checkpoint import load_checkpoint, save_state_dict
 from imted.config.load import load_config
 from imted.errors import UserError, exit_status
 from imted.training.describe import describe, registered_categories
+
+from detectron2.config import instantiate
 
 
 @exit_status

@@ -5,18 +5,15 @@ It may be a file of MAE's, a pre-training run's, or a ViT MAE of transformers' (
 hf://OWNER/NAME); the config says what it must be.
 """
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import sys
-
-from detectron2.config import instantiate
 
 from imted.checkpoint import load_checkpoint, save_mae
 from imted.config.load import load_config
 from imted.errors import UserError, exit_status
 from imted.modeling import MaskedAutoencoder
+
+from detectron2.config import instantiate
 
 EPILOG = """\
 examples

@@ -1,17 +1,9 @@
 #!/usr/bin/env python
 """Export a trained detector to TorchScript or ONNX, and evaluate the exported file."""
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import os
 import sys
-
-import torch
-from detectron2.evaluation import inference_on_dataset
-from omegaconf import OmegaConf
-from torch.nn.functional import interpolate
 
 from imted.atomic import read_json
 from imted.config.dataset import complete_from_dataset
@@ -25,6 +17,11 @@ from imted.extras.export.files import (
 )
 from imted.predict import LoadedDetector, Predictor
 from imted.training.evaluate import build_test
+
+import torch
+from detectron2.evaluation import inference_on_dataset
+from omegaconf import OmegaConf
+from torch.nn.functional import interpolate
 
 NUM_SAMPLES = 20
 """Test images that are searched for one with an object."""

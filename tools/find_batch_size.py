@@ -5,14 +5,9 @@ A few steps each are run with the largest of the config's training samples, at r
 An iteration keeps its images: what a step has less, accumulation makes up for.
 """
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import sys
 import tempfile
-
-import torch
 
 from imted.config.dataset import complete_from_dataset
 from imted.config.load import load_config
@@ -20,6 +15,8 @@ from imted.config.settings import Run
 from imted.errors import UserError, exit_status
 from imted.extras.benchmark.batch_size import largest_sample, try_batches
 from imted.training.memory import memory_sentence
+
+import torch
 
 EPILOG = """\
 examples

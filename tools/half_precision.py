@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-import torch
-
 from imted.checkpoint import read_description, read_state_dict, require_finite, save_state_dict
 from imted.errors import UserError, exit_status
+
+import torch
 
 
 @exit_status

@@ -4,22 +4,12 @@
 The pictures go to RUN/pictures. Their paths are printed, then the AP50 of the evaluation.
 """
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import json
 import math
 import os
 import sys
 from typing import Any
-
-import torch
-from detectron2.config import instantiate
-from detectron2.data import MetadataCatalog, detection_utils
-from omegaconf import DictConfig
-from PIL import Image
-from torchvision.transforms import v2
 
 from imted.atomic import read_json
 from imted.checkpoint import read_state_dict
@@ -30,6 +20,13 @@ from imted.modeling import MaskedAutoencoder
 from imted.visualization.drawing import draw_predictions, load_predictions
 from imted.visualization.plots import save_losses, save_modulator, save_sheet
 from imted.visualization.reconstruction import load_mae, reconstruct
+
+import torch
+from detectron2.config import instantiate
+from detectron2.data import MetadataCatalog, detection_utils
+from omegaconf import DictConfig
+from PIL import Image
+from torchvision.transforms import v2
 
 SCALE = "roi_heads.box_pooler.scale"
 PREDICTIONS = "inference/coco_instances_results.json"

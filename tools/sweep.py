@@ -4,9 +4,6 @@ Every point is checked before the first one starts. Called again, a sweep goes o
 finished runs are left alone, others resume.
 """
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import os
 import shlex
@@ -16,9 +13,6 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-
 from imted.config.settings import make_folder
 from imted.errors import UserError, exit_status
 from imted.extras.sweep.points import expand, read_points
@@ -26,6 +20,9 @@ from imted.extras.sweep.progress import Progress
 from imted.extras.sweep.report import report
 from imted.extras.sweep.runs import PlannedRun, plan, write_record
 from imted.run_folder import locked
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 EPILOG = """\
 key=value

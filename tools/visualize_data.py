@@ -1,9 +1,6 @@
 #!/usr/bin/env python
 """Draw annotations, a config's training samples, or predictions; the flags are Detectron2's."""
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import os
 import random
@@ -11,12 +8,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
-
-import numpy as np
-from detectron2.config import instantiate
-from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
-from omegaconf import DictConfig
-from PIL import Image
 
 from imted.config.dataset import complete_from_dataset
 from imted.config.load import load_config
@@ -31,6 +22,12 @@ from imted.visualization.drawing import (
     draw_training_sample,
     load_predictions,
 )
+
+import numpy as np
+from detectron2.config import instantiate
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
+from omegaconf import DictConfig
+from PIL import Image
 
 EPILOG = """\
 sources

@@ -11,9 +11,9 @@ from imted.config.load import load_config, override_config
 from imted.config.settings import Run
 from imted.errors import UserError
 from imted.extras.benchmark import batch_size
-from imted.extras.synthetic.dataset import write_split
-from imted.extras.synthetic.shapes import ShapesOptions
 from imted.training.trainer import Trainer
+from synthetic.dataset import write_split
+from synthetic.shapes import ShapesOptions
 
 CONFIG = "configs/custom/imted_faster_rcnn_vit_tiny.py"
 

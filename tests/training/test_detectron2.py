@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from imted.config.load import load_config
 from imted.config.settings import TrainSettings
 from imted.errors import UserError
-from imted.extras.synthetic.dataset import write_split
-from imted.extras.synthetic.shapes import ShapesOptions
+from synthetic.dataset import write_split
+from synthetic.shapes import ShapesOptions
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "configs/quickstart.py"

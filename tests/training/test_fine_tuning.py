@@ -7,8 +7,8 @@ import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
 
-from imted.extras.synthetic.dataset import write_split
-from imted.extras.synthetic.shapes import ShapesOptions
+from synthetic.dataset import write_split
+from synthetic.shapes import ShapesOptions
 
 pytestmark = pytest.mark.slow
 

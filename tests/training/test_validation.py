@@ -16,9 +16,9 @@ from imted.config.dataset import complete_from_dataset
 from imted.config.load import load_config
 from imted.config.settings import Run
 from imted.errors import UserError
-from imted.extras.synthetic.dataset import write_split
-from imted.extras.synthetic.shapes import ShapesOptions
 from imted.training.validation import check_validation, validation_losses
+from synthetic.dataset import write_split
+from synthetic.shapes import ShapesOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "configs/custom/imted_mask_rcnn_vit_tiny.py"

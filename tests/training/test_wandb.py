@@ -1,26 +1,43 @@
-"""The optional writer for Weights & Biases, with a package that notes what it is given."""
+"""Weights & Biases, an optional package, by one that reads TensorBoard's files as the real does."""
 
+import io
 import json
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ENABLED = "train.wandb.enabled=true"
 
 
 class Service(ModuleType):
-    """What the writer uses of the package; `runs` are all that were started."""
+    """What is used of the package; `runs` are all that were started."""
 
     def __init__(self):
         super().__init__("wandb")
         self.runs = []
 
     def init(self, **settings):
-        rows = []
-        run = SimpleNamespace(settings=settings, rows=rows, log=rows.append, finished=False)
-        run.define_metric = lambda name, step_metric: setattr(run, "axis", (name, step_metric))
-        run.finish = lambda: setattr(run, "finished", True)
+        """Start a run, which follows TensorBoard's files that are opened from now on."""
+        assert settings["sync_tensorboard"]
+        folder = Path(settings["dir"])
+        before = set(folder.glob("events.out.tfevents.*"))
+        run = SimpleNamespace(settings=settings, sent={}, pictures={}, finished=False)
+
+        def finish():
+            run.finished = True
+            for path in set(folder.glob("events.out.tfevents.*")) - before:
+                events = EventAccumulator(str(path), {"scalars": 0, "images": 0}).Reload()
+                for name in events.Tags()["scalars"]:
+                    run.sent.update({(e.step, name): e.value for e in events.Scalars(name)})
+                for name in events.Tags()["images"]:
+                    run.pictures.update({(e.step, name): e for e in events.Images(name)})
+
+        run.finish = finish
         self.runs.append(run)
         return run
 
@@ -42,11 +59,7 @@ def test_the_service_gets_what_metrics_json_gets(train_net, service, tmp_path):
     (run,) = service.runs
     assert run.settings["project"] == "p" and run.settings["name"] == "my_run"
     assert run.settings["config"]["train"]["max_iter"] == 6
-    assert run.axis == ("*", "iteration") and run.finished
-    sent = {}
-    for row in run.rows:
-        for name, value in row.items():
-            sent[row["iteration"], name] = value
+    assert run.finished
     expected = {
         (record["iteration"], name): value
         for record in metrics(folder)
@@ -55,8 +68,8 @@ def test_the_service_gets_what_metrics_json_gets(train_net, service, tmp_path):
         if name in ("total_loss", "loss_a", "lr", "grad_norm")
     }
     assert len(expected) == 4 * 6
-    assert {key: sent[key] for key in expected} == pytest.approx(expected)
-    assert {"bbox/AP", "data_time"} <= {name for _, name in sent}
+    assert {key: run.sent[key] for key in expected} == pytest.approx(expected)
+    assert {"bbox/AP", "data_time"} <= {name for _, name in run.sent}
 
 
 def test_a_resumed_run_is_the_same_one_and_another_is_not(train_net, service, tmp_path):
@@ -91,27 +104,25 @@ def test_a_service_that_refuses_is_an_error(train_net, service, tmp_path, monkey
     assert "doesn't take the run (No API key configured.); run `wandb login`" in message
 
 
-def test_pictures_go_to_it_before_tensorboard_takes_them_away(service, tmp_path):
+def test_pictures_reach_it(service, tmp_path):
     import torch
-    from detectron2.utils.events import EventStorage, TensorboardXWriter
+    from detectron2.utils.events import EventStorage
     from omegaconf import OmegaConf
 
     from imted.training.wandb_writer import WandbWriter
 
-    service.Image = lambda pixels: pixels
     (tmp_path / "config.yaml").write_text("model: {}\n")
     wandb = dict(project="p", entity=None, name=None)
     cfg = OmegaConf.create({"train": {"output_dir": str(tmp_path), "wandb": wandb}})
-    writers = [WandbWriter(cfg), TensorboardXWriter(str(tmp_path))]
+    writer = WandbWriter(cfg)
     picture = torch.arange(24, dtype=torch.uint8).reshape(3, 2, 4)
     with EventStorage(7) as storage:
         for _ in range(2):
             storage.put_image("validation/1", picture)
-            for writer in writers:
-                writer.write()
+            writer.write()
             storage.step()
-    for writer in writers:
-        writer.close()
-    rows = service.runs[0].rows
-    assert [row["iteration"] for row in rows] == [7, 8]
-    assert (rows[0]["validation/1"] == picture.permute(1, 2, 0).numpy()).all()
+    writer.close()
+    pictures = service.runs[0].pictures
+    assert sorted(pictures) == [(7, "validation/1"), (8, "validation/1")]
+    sent = Image.open(io.BytesIO(pictures[7, "validation/1"].encoded_image_string))
+    assert (np.asarray(sent) == picture.permute(1, 2, 0).numpy()).all()

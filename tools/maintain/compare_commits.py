@@ -6,9 +6,6 @@ clone has written, which compares the code alone; then this tree by its own sett
 Each training is ended once it has done its iterations.
 """
 
-import imted  # noqa: F401  # first, so that no library warns of another
-
-# isort: split
 import argparse
 import os
 import subprocess
@@ -19,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from tabulate import tabulate
-
 from imted.errors import UserError, exit_status
 from imted.run_folder import read_metrics
+
+from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[2]
 EPILOG = """\

@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:  # importing them at once would come before their warnings are silenced
-    import torch
     from detectron2.modeling.backbone.vit import Attention, ViT
-    from detectron2.utils.events import EventStorage
 
 
 def quiet_libraries() -> None:
@@ -71,14 +69,6 @@ def evaluate_coco_in_cpp() -> None:
     from faster_coco_eval import COCOeval_faster
 
     coco_evaluation.COCOeval_opt = COCOeval_faster
-
-
-def waiting_images(storage: "EventStorage") -> "list[tuple[str, torch.Tensor, int]]":
-    """Return the images that Detectron2's storage holds for a writer: name, (C, H, W), iteration.
-
-    Its own TensorBoard writer reads them so. Can go when the storage has a public way.
-    """
-    return list(storage._vis_data)
 
 
 def forget_process_groups() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from imted.extras.synthetic.dataset import write_split
-from imted.extras.synthetic.shapes import CLASS_NAMES, ShapesOptions
+from synthetic.dataset import write_split
+from synthetic.shapes import CLASS_NAMES, ShapesOptions
 
 ROOT = Path(__file__).parents[3]
 SCORES = "roi_heads.box_predictor.cls_score.weight"

@@ -15,8 +15,8 @@ from imted.experiments.occlusion.data import (
     estimate_occlusion,
     read_list,
 )
-from imted.extras.synthetic.dataset import write_split
-from imted.extras.synthetic.shapes import ShapesOptions
+from synthetic.dataset import write_split
+from synthetic.shapes import ShapesOptions
 
 SIDE = 60
 

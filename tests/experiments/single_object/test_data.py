@@ -8,8 +8,8 @@ from PIL import Image
 
 from imted.errors import UserError
 from imted.experiments.single_object.data import SingleObjectMapper, read_single_object
-from imted.experiments.single_object.synthetic import single_object_scene, write_single_object
-from imted.extras.synthetic.shapes import CLASS_NAMES, ShapesOptions
+from prepare_single_object import single_object_scene, write_single_object
+from synthetic.shapes import CLASS_NAMES, ShapesOptions
 
 OPTIONS = ShapesOptions(
     image_size=64, max_objects=1, empty_fraction=0, crowd_fraction=0, cut_fraction=0, min_object=0.2

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from imted.experiments.single_object.synthetic import write_single_object
-from imted.extras.synthetic.shapes import ShapesOptions
+from prepare_single_object import write_single_object
+from synthetic.shapes import ShapesOptions
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = ShapesOptions(

@@ -18,11 +18,6 @@ def test_quantiles_are_those_of_the_printed_tables(runs, quantile):
     assert half == pytest.approx(quantile / runs, abs=6e-4)
 
 
-def test_confidence_can_be_chosen():
-    _, half = mean_interval([10.0, *[11.0] * 9], confidence=0.99)
-    assert half == pytest.approx(0.32498, abs=1e-5)
-
-
 def test_interval_by_hand():
     # Mean 20, deviations -2, 0, 2: variance 8 / 2 = 4, standard error 2 / sqrt(3).
     mean, half = mean_interval([18, 20, 22])

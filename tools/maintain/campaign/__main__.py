@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import weights
+
 import cases
 import data
 import kills
 import settings
 import tools
-
-import weights
 
 Rows = Iterator[tuple[str, str, str]]
 

@@ -48,9 +48,9 @@ def cases(number: int, seed: int) -> Iterator[Case]:
 
 
 def _keys() -> list[str]:
-    from omegaconf import DictConfig
-
     from imted.config.load import load_config
+
+    from omegaconf import DictConfig
 
     def walk(node: DictConfig, prefix: str) -> Iterator[str]:
         for name in node:

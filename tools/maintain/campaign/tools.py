@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from cases import CONFIG, FINE, REFUSED, ROOT, Case
-
 from weights import no_weights
+
+from cases import CONFIG, FINE, REFUSED, ROOT, Case
 
 NO_JSON = {
     "empty": b"",

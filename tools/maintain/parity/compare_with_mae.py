@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import timm.models.vision_transformer
-import torch
-from detectron2.config import LazyConfig, instantiate
-
 from imted.checkpoint import load_checkpoint
 from imted.compat import numpy_float, silence
 from imted.errors import UserError, exit_status
+
+import timm.models.vision_transformer
+import torch
+from detectron2.config import LazyConfig, instantiate
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "pretrain"
 NAMES = {

@@ -20,6 +20,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from imted.checkpoint import load_checkpoint
+from imted.checkpoint.released import our_names
+from imted.compat import silence
+from imted.errors import UserError, exit_status
+
 import released_imted
 import torch
 from detectron2.config import LazyConfig, instantiate
@@ -27,11 +32,6 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import BitMasks, Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 from released_imted import BLOCK, PYRAMID, Model
-
-from imted.checkpoint import load_checkpoint
-from imted.checkpoint.released import our_names
-from imted.compat import silence
-from imted.errors import UserError, exit_status
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "released"
 # A batch norm follows and takes this bias out again; its gradient is rounding alone.

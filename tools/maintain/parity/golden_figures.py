@@ -16,13 +16,13 @@ import tempfile
 import zlib
 from typing import Any
 
+from imted.compat import silence
+
 import numpy as np
 import released_imted
 import torch
 from compare_with_released_imted import has_area
 from PIL import Image
-
-from imted.compat import silence
 
 DEPTH, EARLY_BLOCK = 5, 4  # their pyramid reads the last of four blocks' maps
 # x0, y0, x1, y1: pooled from p2, p3 and p4, and one without area.

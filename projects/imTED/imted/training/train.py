@@ -276,10 +276,9 @@ def _build_hooks(
         built.append(CatchUpHook(after_saving))
     if main:
         writers = [
-            *([WandbWriter(cfg)] if train.wandb.enabled else []),
+            WandbWriter(cfg) if train.wandb.enabled else TensorboardXWriter(train.output_dir),
             ConsolePrinter(train.max_iter),
             JSONWriter(os.path.join(train.output_dir, "metrics.json")),
-            TensorboardXWriter(train.output_dir),
         ]
         built.append(hooks.PeriodicWriter(writers, period=train.log_period))
     return built

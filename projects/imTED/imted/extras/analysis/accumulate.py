@@ -31,12 +31,9 @@ def average_precision(
     if not len(hits):
         return np.where(num_objects > 0, 0.0, np.nan)
     images = images[: hits[-1] + 1]  # what follows the last hit lowers no precision that is read
-    step = max(1, MAX_CELLS // len(images))
-    parts = [
-        _average_precision(hits, counts[part][:, images], num_objects[part])
-        for part in (slice(start, start + step) for start in range(0, len(counts), step))
-    ]
-    return np.concatenate(parts)
+    parts = max(1, len(counts) * len(images) // MAX_CELLS)
+    of_parts = zip(np.array_split(counts, parts), np.array_split(num_objects, parts), strict=True)
+    return np.concatenate([_average_precision(hits, c[:, images], n) for c, n in of_parts])
 
 
 def _average_precision(

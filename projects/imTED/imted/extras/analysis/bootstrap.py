@@ -17,13 +17,9 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of two runs, and the interval of their difference.
+    """A metric of two runs, from 0 to 1, and the interval of the second minus the first.
 
-    Attributes:
-        first: Of the first run, from 0 to 1; NaN without objects, here and below.
-        second: Of the second run.
-        low: Of the second minus the first, the interval's lower end.
-        high: Its upper end.
+    All are NaN without objects.
     """
 
     first: float
@@ -45,31 +41,18 @@ class Difference:
 def compare(
     first: COCOeval, second: COCOeval, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> tuple[dict[str, Difference], list[Difference]]:
-    """Compare two runs on one val set.
-
-    Args:
-        first: Evaluation of the run that the other is compared with.
-        second: Evaluation of the other.
-        num_resamples: How often the images are drawn.
-        seed: Of the draws.
-
-    Returns:
-        The differences of COCO's metrics by name, and of AP by class.
-    """
+    """Return how two runs on one val set differ: in COCO's metrics by name, and in AP by class."""
     counts = draw(len(first.params.imgIds), num_resamples, seed)
-    runs = (first, second)
-    values = [average_precisions(run) for run in runs]
-    drawn = [resampled_average_precisions(run, counts) for run in runs]
+    values = [average_precisions(run) for run in (first, second)]
+    drawn = [resampled_average_precisions(run, counts) for run in (first, second)]
     metrics = {}
     for name in METRICS:
-        one, two = (float(mean_of_known(by_class(ap, name))) for ap in values)
-        of_draws = [mean_of_known(by_class(ap, name)) for ap in drawn]
-        metrics[name] = _difference(one, two, of_draws[1] - of_draws[0])
+        one, two = (mean_of_known(by_class(ap, name)) for ap in values)
+        one_drawn, two_drawn = (mean_of_known(by_class(ap, name)) for ap in drawn)
+        metrics[name] = _difference(one, two, two_drawn - one_drawn)
     of_class = [by_class(ap, "AP") for ap in values]
     changes = by_class(drawn[1], "AP") - by_class(drawn[0], "AP")
-    return metrics, [
-        _difference(a, b, change) for a, b, change in zip(*of_class, changes.T, strict=True)
-    ]
+    return metrics, [_difference(*row) for row in zip(*of_class, changes.T, strict=True)]
 
 
 def draw(num_images: int, num_resamples: int, seed: int) -> np.ndarray:
@@ -80,15 +63,7 @@ def draw(num_images: int, num_resamples: int, seed: int) -> np.ndarray:
 
 
 def resampled_average_precisions(evaluation: COCOeval, counts: np.ndarray) -> np.ndarray:
-    """Return the average precisions with each image counted so often.
-
-    Args:
-        evaluation: After `evaluate`.
-        counts: (B, I).
-
-    Returns:
-        (B, T, K, A), NaN without objects.
-    """
+    """Return the average precisions, (B, T, K, A), with each image counted so often, (B, I)."""
     params = evaluation.params
     shape = (len(params.iouThrs), len(params.catIds), len(params.areaRng))
     ap = np.empty((len(counts), *shape))

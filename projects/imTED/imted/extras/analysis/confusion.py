@@ -16,12 +16,7 @@ def confusion_matrix(
 
     Detections and objects are matched without regard to class: by descending score, each
     detection takes the free object that it overlaps most, from IoU 0.5 on. One that takes none
-    but lies in a crowd, of any class, is left out.
-
-    Args:
-        images: The images.
-        num_classes: K.
-        threshold: Detections of a lower score are left out.
+    but lies in a crowd, of any class, is left out, as is one with a score below the threshold.
 
     Returns:
         (K + 1, K + 1), integers; rows are the classes of the objects, columns those of the

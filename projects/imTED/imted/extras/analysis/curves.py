@@ -5,15 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
-from .evaluation import IOU_INDEX, class_matches, mean_of_known
+from .evaluation import class_matches, mean_of_known
+
+IOU_INDEX = {0.5: 0, 0.75: 5}
 
 
 def precision_curves(evaluation: COCOeval, iou: float) -> np.ndarray:
-    """Return the precision at 101 recalls from 0 to 1, as COCO interpolates it.
-
-    Args:
-        evaluation: After `evaluate`.
-        iou: 0.5 or 0.75.
+    """Return the precision at 101 recalls from 0 to 1, at an IoU of 0.5 or 0.75.
 
     Returns:
         A curve for each class and then their mean, (K + 1, 101); NaN without objects.
@@ -25,13 +23,7 @@ def precision_curves(evaluation: COCOeval, iou: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class F1Curve:
-    """Precision and recall of all detections from a score on, at IoU 0.5.
-
-    Attributes:
-        thresholds: The scores that occur, descending.
-        precision: At each of them.
-        recall: At each of them.
-    """
+    """Precision and recall of all detections from each score on, descending, at IoU 0.5."""
 
     thresholds: np.ndarray
     precision: np.ndarray
@@ -49,35 +41,26 @@ class F1Curve:
         if not len(self.thresholds):
             return None
         i = int(self.f1.argmax())
-        names = ("score", "f1", "precision", "recall")
-        values = (self.thresholds[i], self.f1[i], self.precision[i], self.recall[i])
-        return {name: float(value) for name, value in zip(names, values, strict=True)}
+        rows = {"score": self.thresholds, "f1": self.f1}
+        rows |= {"precision": self.precision, "recall": self.recall}
+        return {name: float(values[i]) for name, values in rows.items()}
 
 
 def f1_curves(evaluation: COCOeval) -> list[F1Curve]:
     """Return a curve for each class, and then one for a threshold that all classes share."""
-    scores, correct, objects = [], [], []
-    for k in range(len(evaluation.params.catIds)):
-        matches = class_matches(evaluation, k)
-        counted = ~matches.ignored[0]
-        scores.append(matches.scores[counted])
-        correct.append(matches.correct[0, counted])
-        objects.append(int(matches.objects.sum()))
-    curves = [_f1_curve(*values) for values in zip(scores, correct, objects, strict=True)]
+    classes = [class_matches(evaluation, k) for k in range(len(evaluation.params.catIds))]
+    objects = [int(matches.objects.sum()) for matches in classes]
     # What has no objects counts in no average precision either.
-    known = [k for k, number in enumerate(objects) if number]
+    counted = [~m.ignored[0] if n else slice(0) for m, n in zip(classes, objects, strict=True)]
+    scores = [m.scores[c] for m, c in zip(classes, counted, strict=True)]
+    correct = [m.correct[0, c] for m, c in zip(classes, counted, strict=True)]
+    curves = [_f1_curve(*values) for values in zip(scores, correct, objects, strict=True)]
     none = np.zeros(0)
-    together = _f1_curve(
-        np.concatenate([none, *(scores[k] for k in known)]),
-        np.concatenate([none.astype(bool), *(correct[k] for k in known)]),
-        sum(objects),
-    )
-    return [*curves, together]
+    together = np.concatenate([none, *scores]), np.concatenate([none, *correct]), sum(objects)
+    return [*curves, _f1_curve(*together)]
 
 
 def _f1_curve(scores: np.ndarray, correct: np.ndarray, num_objects: int) -> F1Curve:
-    if not num_objects:
-        scores, correct = scores[:0], correct[:0]
     order = np.argsort(-scores, kind="stable")
     scores, right = scores[order], correct[order].cumsum()
     # A threshold takes all detections of its score or none.

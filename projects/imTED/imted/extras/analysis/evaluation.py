@@ -24,7 +24,6 @@ METRICS = {
     "APl": (slice(0, 10), 3),
 }
 """COCO's numbers by their names in results.json: of which IoU thresholds and of which areas."""
-IOU_INDEX = {0.5: 0, 0.75: 5}
 
 
 def evaluate(truth: COCO, predictions: list[dict[str, Any]], task: str) -> COCOeval:
@@ -61,21 +60,19 @@ def by_class(ap: np.ndarray, metric: str) -> np.ndarray:
 
 def mean_of_known(values: np.ndarray) -> np.ndarray:
     """Average over the last axis without its NaN, as COCO does over classes."""
-    known = ~np.isnan(values)
-    total, count = np.where(known, values, 0).sum(axis=-1), known.sum(axis=-1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.ma.filled(np.ma.masked_invalid(values).mean(axis=-1), np.nan)
 
 
 @dataclass(frozen=True)
 class ClassMatches:
-    """The detections of a class, by descending score as COCO's evaluation has them.
+    """The detections of a class that count, by descending score as COCO's evaluation has them.
 
     Attributes:
         scores: (D,)
-        images: (D,), the number of the image, by ascending id.
-        correct: (T, D), matched to an object that counts.
-        ignored: (T, D), neither right nor wrong: of a crowd, or of another area.
-        objects: (I,), how many objects that count each image has.
+        images: The place of the image, (D,).
+        correct: Whether it is matched to an object that counts, (T, D).
+        ignored: Whether it is neither right nor wrong, of a crowd or of another area, (T, D).
+        objects: How many objects that count each image has, (I,).
     """
 
     scores: np.ndarray
@@ -86,31 +83,22 @@ class ClassMatches:
 
 
 def class_matches(evaluation: COCOeval, class_index: int, area: int = 0) -> ClassMatches:
-    """Collect what COCO's evaluation has found of a class.
-
-    Args:
-        evaluation: After `evaluate`.
-        class_index: From 0, by ascending category id.
-        area: Of objects and detections: 0 all, 1 small, 2 medium, 3 large.
-    """
+    """Collect what COCO's evaluation has found of a class, among objects of a range of areas."""
     num_images, num_areas = len(evaluation.params.imgIds), len(evaluation.params.areaRng)
     start = (class_index * num_areas + area) * num_images
-    cells = enumerate(evaluation.evalImgs[start : start + num_images])
-    found = [(i, cell) for i, cell in cells if cell is not None]
-    num_ious = len(evaluation.params.iouThrs)
-    scores = np.concatenate([np.zeros(0), *(cell["dtScores"] for _, cell in found)])
-    none = np.zeros((num_ious, 0), dtype=bool)
-    matched = np.concatenate([none, *(cell["dtMatches"] > 0 for _, cell in found)], axis=1)
-    ignored = np.concatenate([none, *(cell["dtIgnore"] for _, cell in found)], axis=1).astype(bool)
-    images = np.repeat([i for i, _ in found], [len(cell["dtScores"]) for _, cell in found])
-    objects = np.zeros(num_images, dtype=int)
-    for i, cell in found:
-        objects[i] = np.count_nonzero(cell["gtIgnore"] == 0)
+    cells = evaluation.evalImgs[start : start + num_images]
+    none = {"dtScores": [], "gtIgnore": np.ones(0)}
+    none |= dict.fromkeys(("dtMatches", "dtIgnore"), np.zeros((len(evaluation.params.iouThrs), 0)))
+    cells = [none, *(none if cell is None else cell for cell in cells)]
+    scores = np.concatenate([cell["dtScores"] for cell in cells])
     order = np.argsort(-scores, kind="stable")  # of equal scores, in the order of the images
+    matched = np.concatenate([cell["dtMatches"] for cell in cells], axis=1)[:, order] > 0
+    ignored = np.concatenate([cell["dtIgnore"] for cell in cells], axis=1)[:, order] > 0
+    images = np.repeat(np.arange(num_images), [len(cell["dtScores"]) for cell in cells[1:]])
     return ClassMatches(
         scores=scores[order],
-        images=images[order].astype(int),
-        correct=(matched & ~ignored)[:, order],
-        ignored=ignored[:, order],
-        objects=objects,
+        images=images[order],
+        correct=matched & ~ignored,
+        ignored=ignored,
+        objects=np.array([np.count_nonzero(cell["gtIgnore"] == 0) for cell in cells[1:]]),
     )

@@ -1,6 +1,5 @@
 """What an analysis is made of: a data set's annotations, and a detector's predictions on it."""
 
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +17,7 @@ TASKS = {"bbox": "box", "segm": "mask"}
 
 @dataclass(frozen=True)
 class Truth:
-    """The annotations of a data set.
-
-    Attributes:
-        json_file: Where they come from.
-        image_root: Folder of the image files.
-        coco: The annotations, by COCO's own index.
-    """
+    """The annotations of a data set by COCO's own index, and the folder of its images."""
 
     json_file: str
     image_root: str
@@ -66,8 +59,9 @@ def read_predictions(path: str, truth: Truth, task: str) -> list[dict[str, Any]]
     predictions = [p for found in load_predictions(path).values() for p in found]
     if task == "segm" and predictions and not any("segmentation" in p for p in predictions):
         raise UserError(f"{path} has no masks; analyse boxes, --task bbox.")
-    for problem in filter(None, (_problem(p, truth, task) for p in predictions)):
-        raise UserError(f"{path} has a prediction {problem}.")
+    for prediction in predictions:
+        if problem := _problem(prediction, truth, task):
+            raise UserError(f"{path} has a prediction {problem}.")
     return predictions
 
 
@@ -77,9 +71,10 @@ def require_same(first: Truth, second: Truth) -> None:
     Raises:
         UserError: Which of them differ.
     """
-    parts = {"categories": _categories, "images": _images, "annotations": _objects}
-    for what, read in parts.items():
-        if sorted(read(first.coco)) != sorted(read(second.coco)):
+    for what, one, two in zip(
+        ("categories", "images", "annotations"), _rows(first.coco), _rows(second.coco), strict=True
+    ):
+        if sorted(one) != sorted(two):
             raise UserError(
                 f"the val sets {first.json_file} and {second.json_file} differ in their {what}; "
                 "runs can be compared on one val set alone."
@@ -88,11 +83,9 @@ def require_same(first: Truth, second: Truth) -> None:
 
 def _problem(prediction: dict[str, Any], truth: Truth, task: str) -> str | None:
     """Say what is wrong with a prediction."""
-    image_id, category_id = prediction["image_id"], prediction["category_id"]
-    for what, key, known in (
-        ("image", image_id, truth.coco.imgs),
-        ("category", category_id, truth.coco.cats),
-    ):
+    image_id = prediction["image_id"]
+    for what, known in (("image", truth.coco.imgs), ("category", truth.coco.cats)):
+        key = prediction[f"{what}_id"]
         if not isinstance(key, int) or key not in known:
             return (
                 f"of {what} {key!r}, which {truth.json_file} does not have; "
@@ -118,14 +111,13 @@ def _is_mask(mask: Any, image: dict[str, Any]) -> bool:
     return True
 
 
-def _categories(coco: COCO) -> Iterator[tuple]:
-    return ((key, category["name"]) for key, category in coco.cats.items())
-
-
-def _images(coco: COCO) -> Iterator[tuple]:
-    return ((key, image["file_name"]) for key, image in coco.imgs.items())
-
-
-def _objects(coco: COCO) -> Iterator[tuple]:
-    for a in coco.anns.values():
-        yield a["image_id"], a["category_id"], a["bbox"], a.get("iscrowd", 0)
+def _rows(coco: COCO) -> tuple[list[tuple], ...]:
+    """List what makes each category, image and annotation what it is."""
+    return (
+        [(key, category["name"]) for key, category in coco.cats.items()],
+        [(key, image["file_name"]) for key, image in coco.imgs.items()],
+        [
+            (a["image_id"], a["category_id"], a["bbox"], a.get("iscrowd", 0))
+            for a in coco.anns.values()
+        ],
+    )

@@ -1,6 +1,5 @@
 """Detections and objects of one image over all classes, as confusions and errors need them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +15,13 @@ class ImageMatches:
         image_id: The json's.
         detections: Ids of the detections, (D,).
         scores: (D,)
-        classes: Of the detections, (D,), from 0 by ascending category id.
+        classes: Classes of the detections, (D,), from 0 by ascending category id.
         match: The place of the object that COCO matched each detection to, (D,); -1 for none.
         objects: Ids of the annotations, (G,).
         object_classes: (G,)
         crowd: Whether an object is a crowd, (G,), which makes its detections neither right nor
             wrong.
-        ious: Of every detection with every object, (D, G); with a crowd, the part of the
+        ious: IoU of every detection with every object, (D, G); with a crowd, the part of the
             detection that lies in it.
     """
 
@@ -43,7 +42,9 @@ def image_matches(evaluation: COCOeval) -> list[ImageMatches]:
 
 
 def _collect(evaluation: COCOeval, i: int) -> ImageMatches:
-    cells = list(_cells(evaluation, i))
+    params = evaluation.params
+    step = len(params.areaRng) * len(params.imgIds)  # past a class; its objects of any area first
+    cells = [(k, c) for k, c in enumerate(evaluation.evalImgs[i::step]) if c is not None]
     objects = [key for _, cell in cells for key in cell["gtIds"]]
     place = {key: g for g, key in enumerate(objects)}
     detections = [key for _, cell in cells for key in cell["dtIds"]]
@@ -51,8 +52,14 @@ def _collect(evaluation: COCOeval, i: int) -> ImageMatches:
     matched = [place[key] if key else -1 for _, cell in cells for key in cell["dtMatches"][0]]
     order = np.argsort(-scores, kind="stable")
     crowd = np.array([c for _, cell in cells for c in cell["gtIgnore"]], dtype=bool)
+    form = "segmentation" if params.iouType == "segm" else "bbox"
+    ious = mask_util.iou(
+        [evaluation.cocoDt.anns[d][form] for d in detections],
+        [evaluation.cocoGt.anns[g][form] for g in objects],
+        crowd.astype(np.uint8).tolist(),
+    )
     return ImageMatches(
-        image_id=int(evaluation.params.imgIds[i]),
+        image_id=int(params.imgIds[i]),
         detections=np.array(detections, dtype=int)[order],
         scores=scores[order],
         classes=np.array([k for k, cell in cells for _ in cell["dtIds"]], dtype=int)[order],
@@ -60,26 +67,5 @@ def _collect(evaluation: COCOeval, i: int) -> ImageMatches:
         objects=np.array(objects, dtype=int),
         object_classes=np.array([k for k, cell in cells for _ in cell["gtIds"]], dtype=int),
         crowd=crowd,
-        ious=_ious(evaluation, detections, objects, crowd)[order],
+        ious=np.reshape(ious, (len(detections), len(objects))).astype(float)[order],
     )
-
-
-def _cells(evaluation: COCOeval, i: int) -> Iterator[tuple[int, dict]]:
-    """Yield the matching of each class that the image has, for objects of any area."""
-    params = evaluation.params
-    for k in range(len(params.catIds)):
-        cell = evaluation.evalImgs[k * len(params.areaRng) * len(params.imgIds) + i]
-        if cell is not None:
-            yield k, cell
-
-
-def _ious(
-    evaluation: COCOeval, detections: list[int], objects: list[int], crowd: np.ndarray
-) -> np.ndarray:
-    key = "segmentation" if evaluation.params.iouType == "segm" else "bbox"
-    ious = mask_util.iou(
-        [evaluation.cocoDt.anns[d][key] for d in detections],
-        [evaluation.cocoGt.anns[g][key] for g in objects],
-        crowd.astype(np.uint8).tolist(),
-    )
-    return np.asarray(ious, dtype=float).reshape(len(detections), len(objects))

@@ -15,7 +15,7 @@ from .tide import KINDS
 DPI = 110
 MAX_NAMED = 20
 """Classes that a legend or an axis names; with more of them it would be unreadable."""
-GREY, BLUE = "#8c959f", "#1f6feb"
+GREY = "#8c959f"
 COLOURS = {
     "right": "#2da44e",
     "classification": "#cf222e",
@@ -31,20 +31,12 @@ COLOURS = {
 def save_precision_curves(
     curves: Mapping[float, np.ndarray], names: Sequence[str], path: str
 ) -> None:
-    """Draw precision against recall, a panel for each IoU.
-
-    Args:
-        curves: IoU threshold -> (K + 1, 101), the last row their mean.
-        names: Of the K classes.
-        path: Of the PNG.
-    """
+    """Draw precision against recall, a panel for each IoU's (K + 1, 101), the last row the mean."""
     figure = Figure((5.2 * len(curves), 4.2), dpi=DPI, layout="constrained")
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     for axes, (iou, rows) in zip(panels, curves.items(), strict=True):
-        _plot_classes(axes, RECALLS, rows[:-1], names)
-        axes.plot(RECALLS, rows[-1], color="black", linewidth=2.2, label="mean")
-        axes.set(xlabel="recall", ylabel="precision", title=f"IoU {iou}", ylim=(0, 1.02))
-        axes.set_xlim(0, 1)
+        _plot_rows(axes, RECALLS, rows, [*names, "mean"])
+        axes.set(xlabel="recall", ylabel="precision", title=f"IoU {iou}")
     panels[-1].legend(loc="upper right", fontsize=8)
     save_figure(figure, path)
 
@@ -54,13 +46,11 @@ def save_f1_curves(curves: Sequence[F1Curve], names: Sequence[str], path: str) -
     figure = Figure((6.4, 4.2), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     grid = np.linspace(0, 1, 201)
-    rows = [_at(curve, grid) for curve in curves]
-    _plot_classes(axes, grid, rows[:-1], names)
-    axes.plot(grid, rows[-1], color="black", linewidth=2.2, label="all classes")
+    _plot_rows(axes, grid, [_at(curve, grid) for curve in curves], [*names, "all classes"])
     best = curves[-1].best
     if best is not None:
         axes.axvline(best["score"], color=GREY, linestyle=":", linewidth=1)
-    axes.set(xlabel="score threshold", ylabel="F1 at IoU 0.5", xlim=(0, 1), ylim=(0, 1.02))
+    axes.set(xlabel="score threshold", ylabel="F1 at IoU 0.5")
     axes.legend(loc="lower center", fontsize=8, ncols=3)
     save_figure(figure, path)
 
@@ -100,17 +90,17 @@ def save_errors(gains: Mapping[str, float], path: str) -> None:
     save_figure(figure, path)
 
 
-def _plot_classes(
-    axes: Axes, x: np.ndarray, rows: Iterable[np.ndarray], names: Sequence[str]
-) -> None:
-    """Plot a thin line for each class; with many of them all are grey."""
-    for row, name in zip(rows, names, strict=True):
-        if np.isnan(row).all():
-            continue
-        if len(names) > MAX_NAMED:
+def _plot_rows(axes: Axes, x: np.ndarray, rows: Iterable[np.ndarray], names: Sequence[str]) -> None:
+    """Plot a thin line for each class, many of them in grey, and the last row in black."""
+    many = len(names) - 1 > MAX_NAMED
+    for number, (row, name) in enumerate(zip(rows, names, strict=True), start=1):
+        if number == len(names):
+            axes.plot(x, row, color="black", linewidth=2.2, label=name)
+        elif many:
             axes.plot(x, row, color=GREY, linewidth=0.5, alpha=0.6)
-        else:
+        elif not np.isnan(row).all():
             axes.plot(x, row, linewidth=1, label=name)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
 
 
 def _at(curve: F1Curve, thresholds: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ from imted.atomic import write_json, write_text
 
 from .bootstrap import CONFIDENCE, NUM_RESAMPLES, Difference, compare
 from .confusion import confusion_matrix
-from .curves import f1_curves, precision_curves
-from .evaluation import IOU_INDEX, METRICS, average_precisions, by_class, mean_of_known
+from .curves import IOU_INDEX, f1_curves, precision_curves
+from .evaluation import METRICS, average_precisions, by_class, mean_of_known
 from .inputs import TASKS, Truth
 from .matching import image_matches
 from .plots import COLOURS, save_confusion, save_errors, save_f1_curves, save_precision_curves
@@ -34,19 +34,10 @@ def write_analysis(
     threshold: float | None = None,
     num_worst: int = 12,
 ) -> dict[str, Any]:
-    """Analyse a run and write the report.
+    """Analyse a run, write the report into a folder, and return what `analysis.json` has.
 
-    Args:
-        title: What the run is called.
-        truth: The annotations.
-        evaluation: Of the run's predictions.
-        output: The folder of the report; made if need be.
-        threshold: Score of the confusion matrix and of the drawings; by default that of the best
-            F1 that all classes share.
-        num_worst: How many images to draw.
-
-    Returns:
-        What `analysis.json` has.
+    The threshold is the score of the confusion matrix and of the `num_worst` drawings; by default
+    that of the best F1 that all classes share.
     """
     os.makedirs(output, exist_ok=True)
     names, task = truth.classes, evaluation.params.iouType
@@ -60,11 +51,8 @@ def write_analysis(
     dap = gains(images, len(names))
     errors = [find_errors(image, threshold) for image in images]
     counts = sum((error.count for error in errors), Counter())
-    save_precision_curves(
-        {iou: precision_curves(evaluation, iou) for iou in IOU_INDEX},
-        names,
-        os.path.join(output, "precision_recall.png"),
-    )
+    by_iou = {iou: precision_curves(evaluation, iou) for iou in IOU_INDEX}
+    save_precision_curves(by_iou, names, os.path.join(output, "precision_recall.png"))
     save_f1_curves(curves, names, os.path.join(output, "f1.png"))
     save_confusion(confusion, names, os.path.join(output, "confusion.png"))
     save_errors(dap, os.path.join(output, "errors.png"))
@@ -102,17 +90,9 @@ def write_analysis(
 def write_comparison(
     titles: tuple[str, str], truth: Truth, first: COCOeval, second: COCOeval, output: str
 ) -> dict[str, Any]:
-    """Compare two runs on one val set and write the report.
+    """Say by how much the second of two runs on one val set differs from the first.
 
-    Args:
-        titles: What the runs are called.
-        truth: The annotations.
-        first: Evaluation of the run that the other is compared with.
-        second: Evaluation of the other.
-        output: The folder of the report; made if need be.
-
-    Returns:
-        What `analysis.json` has.
+    The report goes into a folder; what `analysis.json` has is returned.
     """
     os.makedirs(output, exist_ok=True)
     metrics, classes = compare(first, second)

@@ -52,12 +52,7 @@ class ImageErrors:
 
 
 def find_errors(image: ImageMatches, threshold: float = 0.0) -> ImageErrors:
-    """Name the errors of an image.
-
-    Args:
-        image: The image.
-        threshold: Detections of a lower score don't exist.
-    """
+    """Name the errors of an image; detections of a score below the threshold don't exist."""
     shown = image.scores >= threshold
     found = np.isin(np.arange(len(image.objects)), image.match[shown])
     ious = np.where(image.crowd, 0, image.ious)
@@ -74,9 +69,7 @@ def find_errors(image: ImageMatches, threshold: float = 0.0) -> ImageErrors:
 def _explain(own: np.ndarray, other: np.ndarray) -> tuple[str, int]:
     """Name the kind of a wrong detection and the object that it is at.
 
-    Args:
-        own: Its IoU with the objects of its class, 0 elsewhere, (G,).
-        other: Its IoU with the objects of other classes, 0 elsewhere, (G,).
+    Its IoUs, (G,), are given with objects of its own class and of others, 0 elsewhere.
     """
     if not len(own):
         return "background", -1
@@ -93,14 +86,9 @@ def _explain(own: np.ndarray, other: np.ndarray) -> tuple[str, int]:
 
 
 def gains(images: Sequence[ImageMatches], num_classes: int) -> dict[str, float]:
-    """Return the dAP of each kind: what AP50 gains if all of its errors are fixed.
+    """Return the dAP of each kind: what AP50, from 0 to 1, gains if all of its errors are fixed.
 
-    Args:
-        images: The images.
-        num_classes: K.
-
-    Returns:
-        By kind, from 0 to 1; NaN where nothing is left to evaluate.
+    It is NaN where nothing is left to evaluate.
     """
     errors = [find_errors(image) for image in images]
     before = _mean_ap50(images, errors, num_classes, kind=None)
@@ -114,8 +102,7 @@ def _mean_ap50(
     kind: str | None,
 ) -> float:
     """Return AP50 with all errors of a kind fixed, or with none."""
-    scores: list[list[float]] = [[] for _ in range(num_classes)]
-    correct: list[list[bool]] = [[] for _ in range(num_classes)]
+    rows: list[list[tuple[float, bool]]] = [[] for _ in range(num_classes)]
     objects = np.zeros(num_classes, dtype=int)
     for image, found in zip(images, errors, strict=True):
         np.add.at(objects, image.object_classes[~image.crowd], 1)
@@ -129,22 +116,15 @@ def _mean_ap50(
                 g = -1 if taken[target] else target  # by descending score, so the best comes first
                 taken[target] = True
             if g >= 0 and not image.crowd[g]:
-                k, right = int(image.object_classes[g]), True
+                rows[image.object_classes[g]].append((score, True))
             elif g < 0 and found.kinds[d] != kind:
-                k, right = int(image.classes[d]), False
-            else:
-                continue  # in a crowd, or taken away
-            scores[k].append(score)
-            correct[k].append(right)
-    ap = [
-        _ap(np.array(s), np.array(c, dtype=bool), n)
-        for s, c, n in zip(scores, correct, objects, strict=True)
-    ]
-    return float(mean_of_known(np.array(ap)))
+                rows[image.classes[d]].append((score, False))
+            # What is left is in a crowd, or taken away.
+    return float(mean_of_known(np.array([_ap(*pair) for pair in zip(rows, objects, strict=True)])))
 
 
-def _ap(scores: np.ndarray, correct: np.ndarray, num_objects: int) -> float:
-    order = np.argsort(-scores, kind="stable")
+def _ap(rows: list[tuple[float, bool]], num_objects: int) -> float:
+    correct = np.array([right for _, right in sorted(rows, key=lambda row: -row[0])], dtype=bool)
     once = np.ones((1, 1), dtype=int)
-    images = np.zeros(len(order), dtype=int)  # all count once, whatever image they are of
-    return float(average_precision(correct[order], images, once, np.array([num_objects]))[0])
+    images = np.zeros(len(correct), dtype=int)  # all count once, whatever image they are of
+    return float(average_precision(correct, images, once, np.array([num_objects]))[0])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pycocotools.mask
+import pycocotools.mask as mask_util
 from detectron2.data import Metadata, detection_utils
 from detectron2.utils.visualizer import Visualizer
 from matplotlib.colors import to_rgb
@@ -25,16 +25,10 @@ LONG_SIDE = 560
 
 @dataclass(frozen=True)
 class WorstImage:
-    """An image with its errors.
-
-    Attributes:
-        file_name: As in the json.
-        picture: File name of the drawing, "" where the image can't be read.
-        errors: How many there are of each kind.
-    """
+    """An image of the json, and how many errors of each kind it has."""
 
     file_name: str
-    picture: str
+    picture: str  # file name of the drawing, "" where the image can't be read
     errors: dict[str, int]
 
 
@@ -47,24 +41,22 @@ def draw_worst(
     number: int,
     folder: str,
 ) -> list[WorstImage]:
-    """Draw the images with the most errors.
+    """Draw the images with the most errors, at most so many, into a folder.
 
     Args:
         truth: The annotations, and where the images are.
-        evaluation: Of the predictions.
+        evaluation: The predictions, evaluated.
         images: All images.
         errors: What is wrong in each.
         threshold: That of the errors; detections of a lower score are left out.
         number: Most images to draw.
         folder: Where the pictures go.
-
-    Returns:
-        The images, those with the most errors first; one without errors isn't among them.
     """
-    found = [pair for pair in zip(images, errors, strict=True) if pair[1].count.total()]
-    found.sort(key=lambda pair: -pair[1].count.total())
+    found = sorted(zip(images, errors, strict=True), key=lambda pair: -pair[1].count.total())
     worst = []
     for rank, (image, wrong) in enumerate(found[:number], start=1):
+        if not wrong.count.total():
+            break
         entry = truth.coco.imgs[image.image_id]
         name = f"worst_{rank:02d}.jpg"
         path = os.path.join(truth.image_root, entry["file_name"])
@@ -88,55 +80,41 @@ def _draw(
     threshold: float,
 ) -> np.ndarray:
     """Draw objects at the left, missed ones in their colour, and detections at the right."""
-    classes = truth.classes
-    objects = _Side(pixels, evaluation.params.iouType)
+    names, masks = truth.classes, evaluation.params.iouType == "segm"
+    objects, detections = [], []
     for g, key in enumerate(image.objects.tolist()):
         kind = "missed" if errors.missed[g] else "right"
-        label = classes[image.object_classes[g]]
-        label += " crowd" if image.crowd[g] else " (missed)" if kind == "missed" else ""
-        objects.add(truth.coco.anns[key], label, kind)
-    detections = _Side(pixels, evaluation.params.iouType)
+        mark = " crowd" if image.crowd[g] else " (missed)" if kind == "missed" else ""
+        label = f"{names[image.object_classes[g]]}{mark}"
+        objects.append((truth.coco.anns[key], label, COLOURS[kind]))
     for d, key in enumerate(image.detections.tolist()):
-        if image.scores[d] < threshold:
-            continue
-        kind = errors.kinds.get(d, "right")
-        label = f"{classes[image.classes[d]]} {image.scores[d]:.0%}"
-        label += "" if kind == "right" else f" ({kind})"
-        detections.add(evaluation.cocoDt.anns[key], label, kind)
-    pictures = [objects.draw(), detections.draw()]
-    gap = np.full((pictures[0].shape[0], GAP, 3), 255, dtype=np.uint8)
-    return np.concatenate([pictures[0], gap, pictures[1]], axis=1)
+        if image.scores[d] >= threshold:
+            kind = errors.kinds.get(d, "right")
+            label = f"{names[image.classes[d]]} {image.scores[d]:.0%}"
+            label += "" if kind == "right" else f" ({kind})"
+            detections.append((evaluation.cocoDt.anns[key], label, COLOURS[kind]))
+    left, right = (_draw_side(pixels, rows, masks) for rows in (objects, detections))
+    gap = np.full((left.shape[0], GAP, 3), 255, dtype=np.uint8)
+    return np.concatenate([left, gap, right], axis=1)
 
 
-class _Side:
-    """One picture, of what is there or of what was found."""
-
-    def __init__(self, pixels: np.ndarray, task: str) -> None:
-        self.pixels, self.task = pixels, task
-        self.boxes: list[list[float]] = []
-        self.masks: list[np.ndarray] = []
-        self.labels: list[str] = []
-        self.colours: list[tuple[float, ...]] = []
-
-    def add(self, annotation: dict, label: str, kind: str) -> None:
-        """Add an object or a detection."""
-        x, y, width, height = annotation["bbox"]
-        self.boxes.append([x, y, x + width, y + height])
-        self.labels.append(label)
-        self.colours.append(to_rgb(COLOURS[kind]))
-        if self.task == "segm":  # COCO's evaluation has made all masks RLE
-            self.masks.append(pycocotools.mask.decode(annotation["segmentation"]))
-
-    def draw(self) -> np.ndarray:
-        """Return the picture."""
-        scale = LONG_SIDE / max(self.pixels.shape[:2])
-        visualizer = Visualizer(self.pixels, Metadata(name="analysis"), scale=scale)
-        if self.boxes:
-            visualizer.overlay_instances(
-                boxes=None if self.masks else np.array(self.boxes),
-                masks=self.masks or None,
-                labels=self.labels,
-                assigned_colors=self.colours,
-                alpha=0.4,
-            )
-        return visualizer.output.get_image()
+def _draw_side(
+    pixels: np.ndarray, rows: Sequence[tuple[dict, str, str]], masks: bool
+) -> np.ndarray:
+    """Draw annotations with a label and a colour each: their masks, or else their boxes."""
+    scale = LONG_SIDE / max(pixels.shape[:2])
+    visualizer = Visualizer(pixels, Metadata(name="analysis"), scale=scale)
+    if rows:
+        annotations, labels, colours = zip(*rows, strict=True)
+        boxes = np.array([annotation["bbox"] for annotation in annotations])
+        boxes[:, 2:] += boxes[:, :2]
+        # COCO's evaluation has made all masks RLE.
+        decoded = [mask_util.decode(a["segmentation"]) for a in annotations] if masks else None
+        visualizer.overlay_instances(
+            boxes=None if masks else boxes,
+            masks=decoded,
+            labels=labels,
+            assigned_colors=[to_rgb(colour) for colour in colours],
+            alpha=0.4,
+        )
+    return visualizer.output.get_image()

@@ -39,41 +39,29 @@ Ended = tuple[PlannedRun, str | None]
 
 @dataclass(frozen=True)
 class Slot:
-    """A part of this machine that one run has for itself.
+    """A part of this machine that one run has for itself; the defaults leave it whole."""
 
-    Attributes:
-        gpus: Their names, as CUDA_VISIBLE_DEVICES takes them; None leaves them as they are.
-        cores: Numbers of its CPU cores; none leaves them as they are.
-    """
-
-    gpus: str | None = None
+    gpus: str | None = None  # as CUDA_VISIBLE_DEVICES takes them
     cores: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Training:
-    """A run as a job: it resumes what its folder holds.
+    """A run as a job, in a slot: it resumes what its folder holds."""
 
-    Attributes:
-        words: Of train_net.py's command line.
-        folder: Of the run.
-        slot: Where it runs.
-    """
-
-    words: tuple[str, ...]
-    folder: str
+    run: PlannedRun
     slot: Slot = Slot()
 
     def __call__(self) -> int:
-        """Run the command line and return its status."""
+        """Run train_net.py's command line and return its status."""
         if self.slot.gpus is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.slot.gpus
         if self.slot.cores:
             os.sched_setaffinity(0, self.slot.cores)
         from imted.training.launcher import main
 
-        begun = read_last(self.folder) or read_metrics(self.folder)
-        status = main([*(["--resume"] if begun else []), *self.words])
+        begun = read_last(self.run.folder) or read_metrics(self.run.folder)
+        status = main([*(["--resume"] if begun else []), *self.run.words])
         if status == 128 + signal.SIGUSR1:  # all is saved: submitit's own handler comes next
             signal.raise_signal(signal.SIGUSR1)
         return status
@@ -87,8 +75,8 @@ def slots_here(jobs: int | None, num_gpus: int) -> list[Slot]:
     """Divide this machine: a slot for each group of GPUs, or where there are none, of cores.
 
     Args:
-        jobs: Slots; None takes as many as there can be.
-        num_gpus: GPUs of a run; 0 hides them.
+        jobs: How many slots; None for as many as there can be.
+        num_gpus: GPUs of a slot; 0 hides them.
 
     Raises:
         UserError: There can't be as many.
@@ -117,29 +105,24 @@ def run_here(
 ) -> Iterator[Ended]:
     """Run trainings on this machine, as many at a time as there are slots, and yield as they end.
 
-    Whatever ends the loop early stops them: each saves what it has.
-
-    Args:
-        runs: What to run.
-        slots: Where.
-        folder: Of submitit's files.
-        tick: Is called every second.
+    Whatever ends the loop early stops them: each saves what it has. `tick` is called every second;
+    `folder` is for submitit's files.
     """
     if slots[0].cores:  # else each run would start a thread for every core
         os.environ["OMP_NUM_THREADS"] = str(len(slots[0].cores))
     executor = submitit.LocalExecutor(folder)
     executor.update_parameters(timeout_min=FOREVER)
     waiting, free = deque(runs), list(slots)
-    running: dict[submitit.Job[int], tuple[PlannedRun, Slot]] = {}
+    running: dict[submitit.Job[int], Training] = {}
     try:
         while waiting or running:
             while waiting and free:
-                run, slot = waiting.popleft(), free.pop(0)
-                running[_start(executor, Training(run.words, run.folder, slot))] = run, slot
+                training = Training(waiting.popleft(), free.pop(0))
+                running[_start(executor, training)] = training
             for job in [job for job in running if job.done()]:
-                run, slot = running.pop(job)
-                free.append(slot)
-                yield run, failure(job)
+                training = running.pop(job)
+                free.append(training.slot)
+                yield training.run, failure(job)
             tick()
             time.sleep(LOOKS)
     finally:
@@ -162,11 +145,11 @@ def run_on_slurm(
 
     Args:
         runs: What to run.
-        folder: Of submitit's files.
+        folder: For submitit's files.
         tick: Is called every second.
         jobs: How many at a time; None leaves that to Slurm.
-        num_gpus: Of a run; 0 for none.
-        options: Of sbatch, such as `partition`, without which Slurm's defaults hold.
+        num_gpus: For each run; 0 for none.
+        options: For sbatch, such as `partition`.
 
     Raises:
         UserError: Slurm isn't there or refuses the jobs.
@@ -184,10 +167,10 @@ def run_on_slurm(
         if num_gpus:
             executor.update_parameters(gpus_per_node=num_gpus)
         with executor.batch():
-            jobs_of = [executor.submit(Training(run.words, run.folder)) for run in runs]
+            submitted = [executor.submit(Training(run)) for run in runs]
     except (RuntimeError, ValueError, submitit.core.utils.FailedJobError) as error:
         raise UserError(f"Slurm refuses the sweep: {_last_line(str(error))}") from error
-    running = dict(zip(jobs_of, runs, strict=True))
+    running = dict(zip(submitted, runs, strict=True))
     try:
         while running:
             for job in [job for job in running if job.done()]:
@@ -216,10 +199,7 @@ def failure(job: "submitit.Job[int]") -> str | None:
 
 
 def _start(executor: submitit.LocalExecutor, training: Training) -> "submitit.Job[int]":
-    """Start a job that a Ctrl-C at the terminal reaches through this process alone.
-
-    Submitit would kill it after a second, while it saves.
-    """
+    """Start a job without Ctrl-C at the terminal: submitit would kill it while it saves."""
     former = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return executor.submit(training)
@@ -229,21 +209,15 @@ def _start(executor: submitit.LocalExecutor, training: Training) -> "submitit.Jo
 
 def _stop(jobs: Sequence["submitit.Job[int]"]) -> None:
     """Let jobs of this machine save and end; who does not in time is ended."""
-    for _ in range(2):  # the first may come while the training isn't there yet to hear it
+    # The first may come while the training isn't there yet to hear it.
+    for signum in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
         for job in jobs:
-            _signal(job, signal.SIGTERM)
+            if not job.done():
+                with suppress(ProcessLookupError):  # the process that hands it on to the training
+                    os.kill(int(job.job_id), signum)
         end = time.monotonic() + PATIENCE
         while any(not job.done() for job in jobs) and time.monotonic() < end:
             time.sleep(0.1)
-    for job in jobs:
-        _signal(job, signal.SIGKILL)
-
-
-def _signal(job: "submitit.Job[int]", signum: int) -> None:
-    """Signal the process that looks after a job, which hands it on."""
-    if not job.done():
-        with suppress(ProcessLookupError):
-            os.kill(int(job.job_id), signum)
 
 
 def _last_line(text: str) -> str:

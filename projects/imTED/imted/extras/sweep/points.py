@@ -26,7 +26,7 @@ class Point:
 
     Attributes:
         name: Of its folder.
-        group: The name that it shares with the same run of other seeds.
+        group: What it shares with the same run of other seeds.
         overrides: `key=value`, as train_net.py takes them.
     """
 
@@ -57,34 +57,34 @@ def expand(
             two points have one name.
     """
     fixed: list[str] = []
-    axes: list[tuple[str, list[str]]] = []
-    intervals: list[tuple[str, Override]] = []
+    axes: dict[str, list[str]] = {}
+    intervals: dict[str, Override] = {}
     for word in words:
         override = _read(word)
-        if override is None or not override.is_sweep_override():
-            key, _, value = word.partition("=")
-            if is_seed(key):  # in the folder's name even when it is one: others may come later
-                axes.append((key, [value]))
+        key, _, value = word.partition("=")
+        if key in axes or key in intervals:
+            raise UserError(f"{key} comes twice; give all of its values in one key=value.")
+        if override is not None and override.is_sweep_override():
+            if isinstance(override.value(), IntervalSweep):
+                intervals[key] = override
             else:
-                fixed.append(word)
-            continue
-        key = override.get_key_element()
-        if isinstance(override.value(), IntervalSweep):
-            intervals.append((key, override))
+                axes[key] = _values(override, word)
+        elif is_seed(key):  # in the folder's name even when it is one: others may come later
+            axes[key] = [value]
         else:
-            axes.append((key, _values(override, word)))
+            fixed.append(word)
     if bool(intervals) != bool(samples):
         raise UserError(
             "An interval (key=interval(low,high)) and --samples N, how many values to draw from "
             "it, need each other."
         )
-    drawn: list[list[tuple[str, str]]] = _draw(intervals, samples, seed) or [[]]
-    grid = list(itertools.product(*([(key, value) for value in values] for key, values in axes)))
-    keys = [key for key, _ in [*axes, *intervals]]
+    generator = np.random.default_rng(seed)
+    drawn = [{k: _draw(v, generator) for k, v in intervals.items()} for _ in range(samples)]
     points = [
-        _point(name, [*fixed, *own], [*choice, *draw], keys)
+        _point(name, [*fixed, *own], dict(zip(axes, choice, strict=True)) | draw)
         for name, own in (named or {"": []}).items()
-        for choice, draw in itertools.product(grid, drawn)
+        for choice in itertools.product(*axes.values())
+        for draw in drawn or [{}]
     ]
     names = [point.name for point in points]
     twice = [name for name in names if names.count(name) > 1]
@@ -109,10 +109,9 @@ def read_points(path: str) -> dict[str, list[str]]:
             f"{path} (--points) doesn't define points = dict(name=['key=value', ...]) "
             f"({type(error).__name__}: {error})."
         ) from error
-    for name, overrides in named.items():
-        for override in overrides:
-            if not isinstance(override, str):
-                raise UserError(f"{path}: point {name!r} has {override!r}; write 'key=value'.")
+    for name, override in ((name, o) for name, overrides in named.items() for o in overrides):
+        if not isinstance(override, str):
+            raise UserError(f"{path}: point {name!r} has {override!r}; write 'key=value'.")
     if not named:
         raise UserError(f"{path} (--points) names no point.")
     return named
@@ -147,42 +146,30 @@ def _values(override: Override, word: str) -> list[str]:
     return found
 
 
-def _draw(
-    intervals: Sequence[tuple[str, Override]], samples: int, seed: int
-) -> list[list[tuple[str, str]]]:
-    """Draw values for all intervals; uniformly, or log-uniformly those tagged `log`."""
-    generator = np.random.default_rng(seed)
-    draws = []
-    for _ in range(samples):
-        draw = []
-        for key, override in intervals:
-            sweep = override.value()
-            assert isinstance(sweep, IntervalSweep)
-            low, high = float(sweep.start or 0), float(sweep.end or 0)
-            log = "log" in sweep.tags
-            if not low < high or (log and low <= 0):
-                raise UserError(f"{override.input_line}: the interval must ascend from above 0.")
-            bounds = (math.log(low), math.log(high)) if log else (low, high)
-            drawn = generator.uniform(*bounds)
-            draw.append((key, f"{math.exp(drawn) if log else drawn:.4g}"))
-        draws.append(draw)
-    return draws
+def _draw(override: Override, generator: np.random.Generator) -> str:
+    """Draw a value of an interval; uniformly, or log-uniformly of one tagged `log`."""
+    sweep = override.value()
+    assert isinstance(sweep, IntervalSweep)
+    low, high = float(sweep.start or 0), float(sweep.end or 0)
+    log = "log" in sweep.tags
+    if not low < high or (log and low <= 0):
+        raise UserError(f"{override.input_line}: the interval must ascend from above 0.")
+    if log:
+        return f"{math.exp(generator.uniform(math.log(low), math.log(high))):.4g}"
+    return f"{generator.uniform(low, high):.4g}"
 
 
-def _point(
-    name: str, fixed: Sequence[str], chosen: Sequence[tuple[str, str]], keys: Sequence[str]
-) -> Point:
-    leaves = [key.rpartition(".")[2] for key in keys]
-    labels = {}
-    for key, value in chosen:
-        leaf = key.rpartition(".")[2]
-        labels[key] = f"{leaf if leaves.count(leaf) == 1 else key}-{value}"
+def _point(name: str, fixed: Sequence[str], chosen: Mapping[str, str]) -> Point:
+    leaves = [key.rpartition(".")[2] for key in chosen]
+    labels = {
+        key: f"{leaf if leaves.count(leaf) == 1 else key}-{value}"
+        for leaf, (key, value) in zip(leaves, chosen.items(), strict=True)
+    }
     without_seed = [label for key, label in labels.items() if not is_seed(key)]
-    overrides = (*fixed, *(f"{key}={value}" for key, value in chosen))
     return Point(
         _as_name([name, *labels.values()]),
         _as_name([name, *without_seed]),
-        overrides,
+        (*fixed, *(f"{key}={value}" for key, value in chosen.items())),
     )
 
 

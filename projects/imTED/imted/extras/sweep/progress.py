@@ -22,11 +22,7 @@ class Progress:
     """
 
     def __init__(self, runs: Sequence[PlannedRun]) -> None:
-        """Look at what is there already.
-
-        Args:
-            runs: All of the sweep.
-        """
+        """Look at what is there already of all runs of a sweep."""
         self.failed: dict[str, str] = {}
         self._runs = runs
         self._start = time.monotonic()
@@ -41,8 +37,8 @@ class Progress:
         if now - self._shown < (PERIOD if self._terminal else PERIOD_OF_LOG):
             return
         self._shown = now
-        print(f"\r\x1b[K{self.line()}" if self._terminal else self.line(), flush=True,
-              end="" if self._terminal else "\n")  # fmt: skip
+        self.close()
+        print(self.line(), flush=True, end="" if self._terminal else "\n")
 
     def line(self) -> str:
         """Return how many runs are finished and have failed, how far all are, and the ETA."""

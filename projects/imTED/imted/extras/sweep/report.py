@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,28 +82,23 @@ def report(
         raise UserError(f"No run in {' '.join(folders)} is finished and evaluated yet.")
     experiments = group(runs)
     names = _metrics(runs, wanted)
-    if baseline is None:
-        baseline = next(iter(experiments))
+    baseline = next(iter(experiments)) if baseline is None else baseline
     if baseline not in experiments:
         raise UserError(f"--baseline {baseline!r} is none of {', '.join(experiments)}.")
-    parts = ["# Sweep", _table(experiments, names)]
-    if len(experiments) > 1:
-        parts.append(_comparison(experiments, names, baseline))
+    parts = ["# Sweep", _table(experiments, names), _comparison(experiments, names, baseline)]
     parts.append(_cost_table(experiments))
     parts.extend(f"Not counted: {run.folder}, {run.unfinished}." for run in found if run.unfinished)
     os.makedirs(output, exist_ok=True)
-    with replacing(os.path.join(output, "runs.csv")) as partial:
-        _write_csv(runs, partial)
-    values = {name: _values(own, names[0]) for name, own in experiments.items()}
-    save_metrics(values, names[0], os.path.join(output, "metrics.png"))
-    parts.append(f"![{names[0]}, each run and the mean](metrics.png)")
-    curves = {
-        name: [run.curve.get(names[0], []) for run in own] for name, own in experiments.items()
-    }
+    _write_csv(runs, os.path.join(output, "runs.csv"))
+    first = names[0]
+    values = {name: _values(own, first) for name, own in experiments.items()}
+    save_metrics(values, first, os.path.join(output, "metrics.png"))
+    parts.append(f"![{first}, each run and the mean](metrics.png)")
+    curves = {name: [run.curve.get(first, []) for run in own] for name, own in experiments.items()}
     if any(len(curve) > 1 for own in curves.values() for curve in own):
-        save_curves(curves, names[0], os.path.join(output, "curves.png"))
-        parts.append(f"![{names[0]} against iterations](curves.png)")
-    text = "\n\n".join(part for part in parts if part) + "\n"
+        save_curves(curves, first, os.path.join(output, "curves.png"))
+        parts.append(f"![{first} against iterations](curves.png)")
+    text = "\n\n".join(filter(None, parts)) + "\n"
     write_text(text, os.path.join(output, "report.md"))
     return text
 
@@ -126,41 +121,36 @@ def read_run(folder: Path) -> RunResults:
     Raises:
         UserError: Its results can't be read.
     """
-    record = read_record(folder)
-    config = record["config"] if record else read_flat(folder)
-    name = record["group"] if record else _SEED.sub("", str(folder.resolve()))
-    end = record["max_iter"] if record else config.get("train.max_iter")
+    record = read_record(folder) or {}
+    config = record.get("config") or read_flat(folder)
+    name = record.get("group") or _SEED.sub("", str(folder.resolve()))
+    end = record.get("max_iter", config.get("train.max_iter"))
     end = end if isinstance(end, int) else math.inf  # it may be a reference that isn't resolved
     plain = {key: _SEED.sub("", str(value)) for key, value in config.items() if not is_seed(key)}
-    records = [r for r in read_metrics(str(folder)) if isinstance(r, dict)]
-    costs = {key: [r[key] for r in records if key in r] for key in _COSTS}
-    curve: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for r in records:
-        for key, value in r.items():
-            if EVALUATED in r and "/" in key and isinstance(value, int | float):
+    seeds = _SEED.findall(str(folder.resolve()))
+    costs = defaultdict(list)
+    curve = defaultdict(list)
+    for r in read_metrics(str(folder)):
+        for key in _COSTS.keys() & r.keys():
+            costs[key].append(r[key])
+        for key, value in r.items() if EVALUATED in r else ():
+            if "/" in key and isinstance(value, int | float):
                 # Counted from 0, but for the evaluation at the end.
                 curve[key].append((min(r["iteration"] + 1, end), value))
+    last = max(evaluated_iterations(str(folder)), default=math.inf)  # results alone are taken, too
     return RunResults(
         folder=str(folder),
         name=name,
         experiment=json.dumps([plain, name if not config else ""], sort_keys=True),
-        seed=_seed_of(folder, config),
-        metrics=_read_metrics(folder),
-        costs={key: float(np.median(values)) for key, values in costs.items() if values},
+        seed=re.sub(r"\D", "", seeds[-1]) if seeds else str(config.get("train.seed", 0)),
+        metrics=_read_results(folder / RESULTS),
+        costs={key: float(np.median(values)) for key, values in costs.items()},
         curve=dict(curve),
-        number=record["number"] if record else 0,
-        unfinished=_unfinished(folder, end),
+        number=record.get("number", 0),
+        unfinished=f"evaluated after {last + 1} of {end} iterations"
+        if last < end < math.inf
+        else "",
     )
-
-
-def _unfinished(folder: Path, end: float) -> str:
-    """Say how far a run is that hasn't been evaluated after its last iteration."""
-    evaluated = evaluated_iterations(str(folder))
-    if (
-        not evaluated or end == math.inf or max(evaluated) >= end
-    ):  # results alone are taken as they are
-        return ""
-    return f"evaluated after {max(evaluated) + 1} of {end} iterations"
 
 
 def group(runs: Iterable[RunResults]) -> Experiments:
@@ -168,22 +158,14 @@ def group(runs: Iterable[RunResults]) -> Experiments:
     by_config = defaultdict(list)
     for run in runs:
         by_config[run.experiment].append(run)
-    short = {key: Path(own[0].name).name for key, own in by_config.items()}
-    names = list(short.values())
+    names = [Path(own[0].name).name for own in by_config.values()]
     return {
         (name if names.count(name) == 1 else f"{name} ({_SEED.sub('', own[0].folder)})"): own
         for name, own in zip(names, by_config.values(), strict=True)
     }
 
 
-def _seed_of(folder: Path, config: Mapping[str, Any]) -> str:
-    """Return what tells a run from the others of its experiment: the seed in its folder's name."""
-    words = _SEED.findall(str(folder.resolve()))
-    return re.sub(r"\D", "", words[-1]) if words else str(config.get("train.seed", 0))
-
-
-def _read_metrics(folder: Path) -> dict[str, float | None]:
-    path = folder / RESULTS
+def _read_results(path: Path) -> dict[str, float | None]:
     try:
         content = read_json(path)
         values = {f"{t}/{m}": v for t, metrics in content.items() for m, v in metrics.items()}
@@ -203,13 +185,16 @@ def _metrics(runs: Sequence[RunResults], wanted: Sequence[str] | None) -> list[s
     )
     if wanted is None:
         return [key for key in known if "/AP-" not in key]
+    chosen = []
     for name in wanted:
-        if name not in known and not any(key.endswith(f"/{name}") for key in known):
+        keys = [key for key in known if key == name or key.endswith(f"/{name}")]
+        if not keys:
             raise UserError(
                 f"--metrics: no run has measured {name!r}; there are "
                 f"{', '.join(sorted({key.partition('/')[2] for key in known}))}."
             )
-    return [key for name in wanted for key in known if key == name or key.endswith(f"/{name}")]
+        chosen += keys
+    return chosen
 
 
 def _values(runs: Iterable[RunResults], metric: str) -> dict[str, float]:
@@ -231,27 +216,24 @@ def _cell(values: list[float], runs: int) -> str:
     if not values:
         return ""
     mean, half = mean_interval(values)
-    text = f"{mean:.2f}" if math.isnan(half) else f"{mean:.2f} ± {half:.2f}"
+    text = f"{mean:.2f}{_plus_minus(half)}"
     return text if len(values) == runs else f"{text} ({len(values)} of {runs})"
 
 
 def _comparison(experiments: Experiments, metrics: Sequence[str], baseline: str) -> str:
     """Compare every experiment with the baseline, by the seeds that both have."""
-    others = [name for name in experiments if name != baseline]
     sections = []
     for metric in metrics:
         base = _values(experiments[baseline], metric)
         rows: dict[str, Difference] = {}
-        for name in others:
-            own = _values(experiments[name], metric)
+        for name, runs in experiments.items():
+            own = _values(runs, metric)
             seeds = [seed for seed in own if seed in base]
-            if seeds:
-                rows[name] = paired_difference(
-                    [own[seed] for seed in seeds], [base[seed] for seed in seeds]
-                )
+            if seeds and name != baseline:
+                rows[name] = paired_difference(*([v[seed] for seed in seeds] for v in (own, base)))
         corrected = holm([row.p for row in rows.values()])
         cells = [
-            [name, row.pairs, _signed(row), _p(row.p), _p(p)]
+            [name, row.pairs, f"{row.mean:+.2f}{_plus_minus(row.half_width)}", _p(row.p), _p(p)]
             for (name, row), p in zip(rows.items(), corrected, strict=True)
         ]
         if cells:
@@ -266,9 +248,8 @@ def _comparison(experiments: Experiments, metrics: Sequence[str], baseline: str)
     return "\n\n".join([note, *sections])
 
 
-def _signed(row: Difference) -> str:
-    half = "" if math.isnan(row.half_width) else f" ± {row.half_width:.2f}"
-    return f"{row.mean:+.2f}{half}"
+def _plus_minus(half: float) -> str:
+    return "" if math.isnan(half) else f" ± {half:.2f}"
 
 
 def _p(value: float) -> str:
@@ -278,17 +259,15 @@ def _p(value: float) -> str:
 
 
 def _cost_table(experiments: Experiments) -> str:
+    known = {key for runs in experiments.values() for run in runs for key in run.costs}
+    columns = {key: title for key, title in _COSTS.items() if key in known}
+    if not columns:
+        return ""
     rows = []
     for name, runs in experiments.items():
-        costs = [[run.costs[key] for run in runs if key in run.costs] for key in _COSTS]
+        costs = [[run.costs[key] for run in runs if key in run.costs] for key in columns]
         rows.append([name, *(f"{np.median(values):.4g}" if values else "" for values in costs)])
-    kept = [i for i in range(1, len(_COSTS) + 1) if any(row[i] for row in rows)]
-    if not kept:
-        return ""
-    headers = ["", *_COSTS.values()]
-    table = _markdown(
-        [[row[i] for i in (0, *kept)] for row in rows], [headers[i] for i in (0, *kept)]
-    )
+    table = _markdown(rows, ["", *columns.values()])
     return f"Cost: medians over the iterations, then over the runs.\n\n{table}"
 
 
@@ -297,15 +276,13 @@ def _markdown(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
 
 
 def _write_csv(runs: Sequence[RunResults], path: str) -> None:
-    """Write a line for each run."""
     metrics = dict.fromkeys(key for run in runs for key in run.metrics)
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "seed", "folder", *metrics, *_COSTS])
         for run in runs:
-            values = [run.metrics.get(key) for key in metrics]
-            name = Path(run.name).name
-            writer.writerow([name, run.seed, run.folder, *values, *map(run.costs.get, _COSTS)])
+            values = [*map(run.metrics.get, metrics), *map(run.costs.get, _COSTS)]
+            writer.writerow([Path(run.name).name, run.seed, run.folder, *values])
 
 
 def _natural(path: Path) -> list[str | int]:

@@ -3,8 +3,8 @@
 import copy
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,32 +26,21 @@ RECORD = "point.json"
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A point with its config.
-
-    Attributes:
-        point: The point.
-        folder: Of the run.
-        words: Of train_net.py's command line.
-        config: The composed config, flat.
-        max_iter: Iterations.
-        evaluates: Whether it ends with an evaluation.
-    """
+    """A point with its folder, the words of train_net.py's command line and the config, flat."""
 
     point: Point
     folder: str
     words: tuple[str, ...]
     config: FlatConfig = field(repr=False)
     max_iter: int
-    evaluates: bool
+    evaluates: bool  # whether it ends with an evaluation
 
     @property
     def finished(self) -> bool:
         """Whether the folder holds the whole run."""
-        if read_last(self.folder) != "model_final.pth":
-            return False
-        if not self.evaluates:
-            return True
-        return self.max_iter in evaluated_iterations(self.folder)
+        return read_last(self.folder) == "model_final.pth" and (
+            not self.evaluates or self.max_iter in evaluated_iterations(self.folder)
+        )
 
     @property
     def running(self) -> bool:
@@ -76,15 +65,19 @@ def plan(
 
     Args:
         config_file: See :func:`imted.config.load.load_config`.
-        points: The points.
+        points: What is to run.
         output: The folder of the sweep.
-        num_gpus: Of a run.
+        num_gpus: For each run.
         here: Whether the runs are to happen on this machine, whose devices are then checked.
 
     Raises:
         UserError: A config is wrong, two points are the same run, or a folder is taken.
     """
-    known = dict(_records(output))
+    found = {
+        str(path.parent): read_record(path.parent)
+        for path in sorted(Path(output).glob(f"*/{RECORD}"))
+    }
+    known = {folder: record for folder, record in found.items() if record is not None}
     runs: dict[str, PlannedRun] = {}
     for point in points:
         try:
@@ -108,18 +101,10 @@ def evaluated_iterations(folder: str) -> list[int]:
 
 
 def write_record(run: PlannedRun, number: int) -> None:
-    """Say in the folder of a run which point it is.
-
-    Args:
-        run: The run.
-        number: Its place in the sweep.
-    """
-    point = run.point
+    """Say in the folder of a run which point it is, and its number in the sweep."""
     content = {
         "number": number,
-        "name": point.name,
-        "group": point.group,
-        "overrides": list(point.overrides),
+        **asdict(run.point),
         "max_iter": run.max_iter,
         "config": run.config,
     }
@@ -140,14 +125,6 @@ def read_record(folder: str | Path) -> dict[str, Any] | None:
         raise UserError(f"{path} can't be read ({error}); remove it with its run.") from None
 
 
-def _records(output: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the folders of a sweep that hold a point, with the record of each."""
-    for path in sorted(Path(output).glob(f"*/{RECORD}")):
-        record = read_record(path.parent)
-        if record is not None:
-            yield str(path.parent), record
-
-
 def _plan(
     config_file: str,
     point: Point,
@@ -156,13 +133,13 @@ def _plan(
     here: bool,
     known: dict[str, dict[str, Any]],
 ) -> PlannedRun:
-    for override in point.overrides:
-        if override.partition("=")[0] == "train.output_dir":
-            raise UserError("train.output_dir is the sweep's to choose; give --output.")
+    if any(override.startswith("train.output_dir=") for override in point.overrides):
+        raise UserError("train.output_dir is the sweep's to choose; give --output.")
     cfg = load_config(config_file, point.overrides)
     check_settings(cfg)
     if here:
         Run.resolve(cfg)
+    _check_length(cfg)
     _check_model(cfg)
     config = flatten(cfg)
     folder = next((path for path, other in known.items() if other["config"] == config), None)
@@ -174,9 +151,7 @@ def _plan(
     words = ["--config-file", config_file, *point.overrides, f"train.output_dir={folder}"]
     if num_gpus > 1:
         words[:0] = ["--num-gpus", str(num_gpus)]
-    data = cfg.dataloader
-    evaluates = data.get("test") is not None and data.get("evaluator") is not None
-    _check_length(cfg)
+    evaluates = all(cfg.dataloader.get(key) is not None for key in ("test", "evaluator"))
     return PlannedRun(point, folder, tuple(words), config, cfg.train.max_iter, evaluates)
 
 

@@ -7,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+CONFIDENCE = 0.95
+
 
 class Difference(NamedTuple):
-    """What a run gains over a baseline of the same seed.
+    """What runs gain over a baseline of the same seeds.
 
     Attributes:
         pairs: Number of seeds that both have.
@@ -24,48 +26,38 @@ class Difference(NamedTuple):
     p: float
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Return the mean and half the width of its confidence interval, by Student's t.
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and half the width of its 95 % confidence interval, by Student's t.
 
-    Args:
-        values: Of independent runs; the half-width of one alone is NaN.
-        confidence: The probability that the interval holds the true mean, if the values are
-            normal.
+    The half-width of a single value is NaN.
     """
     mean = float(np.mean(values))
     if len(values) == 1:
         return mean, math.nan
-    quantile = stats.t.ppf((1 + confidence) / 2, len(values) - 1)
-    return mean, float(quantile * stats.sem(values))
+    return mean, float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
 
 
 def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Difference:
-    """Compare runs with a baseline, seed by seed, by Student's paired t-test.
-
-    Args:
-        values: Of each seed.
-        baseline: Of the same seeds, in the same order; at least one.
-    """
+    """Compare runs with a baseline, seed by seed in the same order, by Student's paired t-test."""
     differences = np.subtract(values, baseline)
     mean, half = mean_interval(list(differences))
     if len(differences) == 1:
-        return Difference(1, mean, half, math.nan)
-    if np.ptp(differences) == 0:  # no spread at all: the statistic is 0 / 0 or infinite
-        return Difference(len(differences), mean, half, 1.0 if mean == 0 else 0.0)
-    p = float(stats.ttest_rel(values, baseline).pvalue)
+        p = math.nan
+    elif np.ptp(differences) == 0:  # no spread at all: the statistic is 0 / 0 or infinite
+        p = float(mean == 0)
+    else:
+        p = float(stats.ttest_rel(values, baseline).pvalue)
     return Difference(len(differences), mean, half, p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for their number by Holm's step-down procedure (1979).
+    """Correct p-values for their number by Holm's step-down procedure (1979), which scipy lacks.
 
     The smallest is multiplied by their number, the next by one less, and so on; none gets smaller
     than the one before. NaN is no test and stays.
     """
-    order = [i for i in np.argsort(p_values) if not math.isnan(p_values[i])]
-    corrected = [math.nan] * len(p_values)
-    least = 0.0
-    for rank, index in enumerate(order):
-        least = max(least, min(1.0, (len(order) - rank) * p_values[index]))
-        corrected[index] = least
-    return corrected
+    p = np.array(p_values, dtype=float)
+    order = np.argsort(p)  # NaN come last
+    factors = np.count_nonzero(~np.isnan(p)) - np.arange(len(p))
+    p[order] = np.maximum.accumulate(np.minimum(1.0, factors * p[order]))
+    return p.tolist()

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from imted.errors import UserError
-from imted.extras.synthetic import textures
+from synthetic import textures
 
 CLASS_NAMES = ("disc", "rectangle", "triangle", "star", "ring", "cross")
 RECTANGLE = CLASS_NAMES.index("rectangle")

@@ -14,11 +14,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from imted.errors import UserError
-from imted.extras.synthetic import dataset as shapes_dataset
-from imted.extras.synthetic.dataset import scene_at, write_split
-from imted.extras.synthetic.shapes import CLASS_NAMES, ShapesOptions
+from synthetic import dataset as shapes_dataset
+from synthetic.dataset import scene_at, write_split
+from synthetic.shapes import CLASS_NAMES, ShapesOptions
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SCRIPT = "datasets/prepare_shapes.py"
 FEW_IMAGES = ["--train-images=2", "--val-images=1", "--image-size=64", "--workers=1"]
 OPTIONS = ShapesOptions(image_size=192)

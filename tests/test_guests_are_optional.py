@@ -1,4 +1,4 @@
-"""An experiment can be deleted as a folder; the rest does without it."""
+"""Experiments and extras can be deleted, each with its folder; the rest does without them."""
 
 import os
 import re
@@ -15,6 +15,18 @@ EXPERIMENTS = sorted(
     path.parent.name for path in (ROOT / PACKAGE / "experiments").glob("*/__init__.py")
 )
 NEEDS_EXPERIMENTS = pytest.mark.skipif(not EXPERIMENTS, reason="there are no experiments")
+EXTRAS = {  # their commands, and the tests of these
+    "analysis": ["tools/analyze_results.py", "tests/tools/test_analyze_results.py"],
+    "benchmark": [
+        *("tools/benchmark.py", "tools/find_batch_size.py", "tools/analyze_model.py"),
+        *("tests/tools/test_benchmark.py", "tests/tools/test_find_batch_size.py"),
+        "tests/tools/test_analyze_model.py",
+    ],
+    "export": ["tools/export_model.py", "tests/tools/test_export_model.py"],
+    "formats": ["datasets/prepare_coco_json.py"],
+    "sweep": ["tools/sweep.py"],
+    "web": ["demo/web.py", "tests/demo/test_web.py"],
+}
 COMMAND = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
 
 WHICH_PACKAGE = """
@@ -33,7 +45,10 @@ for module in pkgutil.walk_packages(imted.__path__, "imted."):
 
 
 def parts_of(name: str) -> list[Path]:
-    """List the files and folders of an experiment."""
+    """List the files and folders of an experiment or an extra."""
+    if name in EXTRAS:
+        folders = [PACKAGE / "extras" / name, Path("tests/extras", name)]
+        return [*folders, *map(Path, EXTRAS[name])]
     return [
         PACKAGE / "experiments" / name,
         Path("configs", name),
@@ -43,14 +58,19 @@ def parts_of(name: str) -> list[Path]:
     ]
 
 
+def python_files() -> list[Path]:
+    """List the Python files that may name a guest."""
+    folders = (PACKAGE, "configs", "datasets", "demo", "tools", "tests")
+    return [p.relative_to(ROOT) for f in folders for p in sorted((ROOT / f).rglob("*.py"))]
+
+
 def core_files() -> list[str]:
     """List the Python files that belong to no experiment."""
     own = [PACKAGE / "experiments", Path("tests/experiments"), Path("tests", Path(__file__).name)]
     own.append(Path("tests/test_pages.py"))  # it knows which pages may be gone
     own += [part for name in EXPERIMENTS for part in parts_of(name)]
     files = [Path("train_net.py")]
-    for folder in (PACKAGE, "configs", "datasets", "tools", "tests"):
-        files += [path.relative_to(ROOT) for path in sorted((ROOT / folder).rglob("*.py"))]
+    files += python_files()
     return [path.as_posix() for path in files if not any(path.is_relative_to(part) for part in own)]
 
 
@@ -76,27 +96,44 @@ def test_an_experiment_has_all_of_its_parts(experiment):
     assert [str(part) for part in parts_of(experiment) if not (ROOT / part).exists()] == []
 
 
+def test_every_extra_is_known():
+    found = {path.parent.name for path in (ROOT / PACKAGE / "extras").glob("*/__init__.py")}
+    assert found <= EXTRAS.keys()
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_is_named_by_its_own_parts_alone(extra):
+    own, name = parts_of(extra), re.compile(rf"imted[./]extras[./]{extra}\b")
+    found = [
+        path.as_posix()
+        for path in python_files()
+        if name.search((ROOT / path).read_text()) and not any(path.is_relative_to(x) for x in own)
+    ]
+    assert [path for path in found if path != "tests/test_pages.py"] == []  # which runs commands
+
+
 @pytest.fixture
 def checkout_without(tmp_path):
-    """Copy the checkout without some experiments; return its folder and its environment."""
+    """Copy the checkout without some guests; return its folder and its environment."""
 
-    def copy(*experiments: str) -> tuple[Path, dict[str, str]]:
+    def copy(*guests: str) -> tuple[Path, dict[str, str]]:
         listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         try:
             names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout
         except (OSError, subprocess.CalledProcessError):
             pytest.skip("not a git checkout")
         folder = tmp_path / "copy"
-        deleted = [part for name in experiments for part in parts_of(name)]
+        deleted = [part for name in guests for part in parts_of(name)]
         for name in filter(None, names.decode().split("\0")):
             if (ROOT / name).is_file() and not any(Path(name).is_relative_to(x) for x in deleted):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
         environment = {**os.environ, "PYTHONPATH": str(folder / PACKAGE.parent)}
-        names = [f"imted.experiments.{name}" for name in experiments]
+        roofs = {name: "extras" if name in EXTRAS else "experiments" for name in guests}
+        names = [f"imted.{roof}.{name}" for name, roof in roofs.items()]
         result = run([sys.executable, "-c", WHICH_PACKAGE, *names], folder, environment)
         own = [folder / PACKAGE / "__init__.py", folder / PACKAGE / "experiments/__init__.py"]
-        assert result.stdout.splitlines() == [*map(str, own), *["None"] * len(experiments)]
+        assert result.stdout.splitlines() == [*map(str, own), *["None"] * len(guests)]
         return folder, environment
 
     return copy
@@ -119,8 +156,10 @@ def test_the_tests_of_the_whole_pass_without_any_experiment(checkout_without):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_the_package_imports_and_the_tests_collect_without(experiment, checkout_without):
-    folder, environment = checkout_without(experiment)
+@pytest.mark.parametrize(
+    "guests", [*([name] for name in EXPERIMENTS), EXTRAS], ids=[*EXPERIMENTS, "extras"]
+)
+def test_the_package_imports_and_the_tests_collect_without(guests, checkout_without):
+    folder, environment = checkout_without(*guests)
     run([sys.executable, "-c", IMPORT_ALL], folder, environment)
     run([*COMMAND, "--collect-only"], folder, environment)
