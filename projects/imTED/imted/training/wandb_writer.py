@@ -13,7 +13,7 @@ from imted.atomic import write_text
 from imted.compat import waiting_images
 from imted.config.saved import read_yaml
 from imted.errors import UserError, first_line
-from imted.run_folder import WANDB_ID
+from imted.run_folder import CONFIG, WANDB_ID
 
 
 class WandbWriter(EventWriter):
@@ -45,7 +45,7 @@ class WandbWriter(EventWriter):
                 id=_run_id(Path(folder)),
                 resume="allow",
                 dir=folder,
-                config=OmegaConf.to_container(read_yaml(os.path.join(folder, "config.yaml"))),
+                config=OmegaConf.to_container(read_yaml(os.path.join(folder, CONFIG))),
             )
         except Exception as error:  # of the network, of the key, of the service
             raise UserError(

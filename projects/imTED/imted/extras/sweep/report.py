@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from imted.atomic import read_json, replacing, write_text
+from imted.atomic import replacing, write_text
 from imted.config.compare import read_flat
 from imted.errors import UserError
 from imted.extras.sweep.plots import save_curves, save_metrics
 from imted.extras.sweep.points import is_seed
-from imted.extras.sweep.runs import RESULTS, evaluated_iterations, read_record
+from imted.extras.sweep.runs import evaluated_iterations, read_record
 from imted.extras.sweep.statistics import Difference, holm, mean_interval, paired_difference
-from imted.run_folder import read_metrics
+from imted.run_folder import RESULTS, read_metrics, read_results
 from imted.training.hooks import EVALUATED
 
 _SEED = re.compile(r"[_-]?seed[_=-]?\d+", re.IGNORECASE)
@@ -145,7 +145,7 @@ def read_run(folder: Path) -> RunResults:
         name=name,
         experiment=json.dumps([plain, name if not config else ""], sort_keys=True),
         seed=_seed_of(folder, config),
-        metrics=_read_metrics(folder),
+        metrics={f"{t}/{m}": v for t, ms in read_results(folder).items() for m, v in ms.items()},
         costs={key: float(np.median(values)) for key, values in costs.items() if values},
         curve=dict(curve),
         number=record["number"] if record else 0,
@@ -180,20 +180,6 @@ def _seed_of(folder: Path, config: Mapping[str, Any]) -> str:
     """Return what tells a run from the others of its experiment: the seed in its folder's name."""
     words = _SEED.findall(str(folder.resolve()))
     return re.sub(r"\D", "", words[-1]) if words else str(config.get("train.seed", 0))
-
-
-def _read_metrics(folder: Path) -> dict[str, float | None]:
-    path = folder / RESULTS
-    try:
-        content = read_json(path)
-        values = {f"{t}/{m}": v for t, metrics in content.items() for m, v in metrics.items()}
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; correct the path.") from None
-    except (ValueError, AttributeError):
-        values = {"": ""}
-    if not all(v is None or isinstance(v, int | float) for v in values.values()):
-        raise UserError(f"{path} is not a results.json of this project; name a run's own.")
-    return values
 
 
 def _metrics(runs: Sequence[RunResults], wanted: Sequence[str] | None) -> list[str]:
