@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from imted.data.catalog import datasets_root
+from imted.data.dataset import datasets_root
 from imted.errors import exit_status
 from imted.experiments.single_object.synthetic import write_single_object
 from imted.extras.synthetic.shapes import CLASS_NAMES, ShapesOptions

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pycocotools.cocoeval import COCOeval
 
 from imted.config.load import load_config
-from imted.data.coco_json import read_coco
+from imted.data import read_coco
 from imted.errors import UserError, exit_status
 from imted.extras.analysis.evaluation import evaluate
 from imted.extras.analysis.inputs import TASKS, Truth, read_predictions, require_same
@@ -81,7 +81,7 @@ def load_files(predictions: str, args: argparse.Namespace, title: str) -> Evalua
 
 
 def _evaluate(title: str, json_file: str, images: str, predictions: str, task: str) -> Evaluated:
-    truth = Truth.of(json_file, images, read_coco(json_file, references=True))
+    truth = Truth.of(json_file, images, read_coco(json_file))
     found = read_predictions(predictions, truth, task)
     return Evaluated(title, truth, evaluate(truth.coco, found, task))
 

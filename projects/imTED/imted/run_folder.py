@@ -16,30 +16,19 @@ from imted.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-CONFIG = "config.yaml"
-"""The config that ran; it can be run again."""
+CONFIG = "config.yaml"  # what ran, and can be run again
 LOG = "log.txt"
-METRICS = "metrics.json"
-"""Losses and evaluations as they come, a JSON object a line."""
-RESULTS = "results.json"
-"""The latest evaluation: {"bbox": {"AP": …}, …} in percent."""
-PREDICTIONS = "inference/coco_instances_results.json"
-"""What was found in that evaluation, as COCO's results."""
-FINAL = "model_final.pth"
-"""The weights that a finished run is represented by."""
+METRICS = "metrics.json"  # losses and evaluations as they come, a JSON object a line
+RESULTS = "results.json"  # the latest evaluation: {"bbox": {"AP": …}, …} in percent
+PREDICTIONS = "inference/coco_instances_results.json"  # what was found in it, as COCO's results
+FINAL = "model_final.pth"  # the weights that a finished run is represented by
 BEST = "model_best.pth"
-BEST_RECORD = "model_best.json"
-"""How good the best weights are: {"metric", "value", "iteration"}."""
-STOPPED = "model_stopped.pth"
-"""What a run saves, out of its turn, when a signal stops it; the next checkpoint replaces it."""
-LAST = "last_checkpoint"
-"""Names the checkpoint that `--resume` continues from."""
-MAE = "mae_final.safetensors"
-"""What pre-training has learnt, as a MAE's weights."""
-WANDB_ID = "wandb_id.txt"
-"""Names the run on Weights & Biases, so that `--resume` goes on with it."""
-REPAIRED = "datasets/{split}.json"
-"""The repaired copy of a json of the data set."""
+BEST_RECORD = "model_best.json"  # how good they are: {"metric", "value", "iteration"}
+STOPPED = "model_stopped.pth"  # saved out of turn at a signal; the next checkpoint replaces it
+LAST = "last_checkpoint"  # names the checkpoint that `--resume` continues from
+MAE = "mae_final.safetensors"  # what pre-training has learnt
+REPAIRED = "datasets/{split}.json"  # the repaired copy of a json of the data set
+WANDB_ID = "wandb_id.txt"  # names the run on Weights & Biases, for `--resume`
 
 _LOCK = ".lock"
 _HELD = (errno.EACCES, errno.EAGAIN)
@@ -60,10 +49,9 @@ def locked(folder: str) -> Iterator[None]:
     Raises:
         UserError: Another process has it.
     """
-    path = os.path.join(folder, _LOCK)
     # A record lock: unlike flock's, it isn't inherited by the processes that load images, which
     # may outlive a run that was killed.
-    with open(path, "a+", encoding="utf-8") as file:
+    with open(os.path.join(folder, _LOCK), "a+", encoding="utf-8") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -88,9 +76,7 @@ def in_use(folder: str) -> bool:
     try:
         with open(os.path.join(folder, _LOCK), "r+", encoding="utf-8") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
+    except OSError as error:  # without the file, nobody does
         return error.errno in _HELD
     return False
 

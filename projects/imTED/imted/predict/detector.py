@@ -16,7 +16,8 @@ from imted.checkpoint import Description, load_trained, read_description
 from imted.config.dataset import without_masks
 from imted.config.load import build, load_config, override_config
 from imted.config.settings import Run
-from imted.data.coco_json import categories_of, read_coco
+from imted.data import read_coco
+from imted.data.coco_json import categories_of
 from imted.errors import UserError
 from imted.run_folder import CONFIG, FINAL, find_weights
 from imted.training.describe import describe, registered_categories
@@ -193,7 +194,7 @@ def _json_categories(cfg: DictConfig) -> dict[int, str]:
     for split in ("train", "val"):
         path = OmegaConf.select(cfg, f"dataset.{split}_json")
         try:
-            categories = categories_of(read_coco(path, references=True)) if path else {}
+            categories = categories_of(read_coco(path, "categories")) if path else {}
         except UserError:
             continue
         if categories:

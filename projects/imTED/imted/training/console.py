@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 import imted
 from imted.checkpoint import LoadReport
 from imted.config.settings import Run
-from imted.data.coco_check.dataset import Split
+from imted.data.dataset import Split
 from imted.errors import print_any_text, sentence_of
 from imted.run_folder import BEST, CONFIG, FINAL, LOG, MAE, METRICS, RESULTS, read_best
 from imted.training.trainer import Trainer
