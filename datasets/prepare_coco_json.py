@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from imted.atomic import write_json
-from imted.data.coco_json import categories_of, read_coco
+from imted.data import read_coco
+from imted.data.coco_json import categories_of
 from imted.errors import exit_status
 from imted.extras.formats import read_labelme, read_voc, read_yolo, split_dataset
 from imted.extras.formats.coco import CocoBuilder
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     """Convert, write, and say how much is in each file."""
     args = parse_arguments(argv)
     if args.format == "coco_split":
-        content = read_coco(args.source, references=True)
+        content = read_coco(args.source)
         parts = split_dataset(content, args.val_fraction, args.seed, args.source)
         for name, part in zip(("train", "val"), parts, strict=True):
             _write(part, args.output / f"{name}.json")

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 from imted.atomic import write_json
-from imted.data.catalog import datasets_root
-from imted.data.coco_json import read_coco
+from imted.data.dataset import datasets_root, read_coco
 from imted.errors import UserError, exit_status
 from imted.experiments.few_shot.data import COCO_NOVEL, base_part, choose_shots, read_fsdet_shots
 
@@ -61,10 +60,10 @@ def main(argv: list[str] | None = None) -> None:
         train, val = (str(fsdet / f"datasplit/{n}.json") for n in ("trainvalno5k", "5k"))
     else:
         train, val = arguments.json, arguments.val_json
-    content = read_coco(train, references=True)
+    content = read_coco(train)
     _write(base_part(content, arguments.novel, train), arguments.output / "base_train.json")
     if val is not None:
-        base_val = base_part(read_coco(val, references=True), arguments.novel, val, all_images=True)
+        base_val = base_part(read_coco(val), arguments.novel, val, all_images=True)
         _write(base_val, arguments.output / "base_val.json")
     for seed in arguments.seeds:
         for shots in arguments.shots:

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 from imted.atomic import write_json
-from imted.data.catalog import datasets_root
-from imted.data.coco_json import read_coco
+from imted.data.dataset import datasets_root, read_coco
 from imted.errors import exit_status
 from imted.experiments.low_shot.data import choose_images
 
@@ -45,7 +44,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Write a json for each percentage and seed, and say how much is in it."""
     arguments = parse_arguments(argv)
-    content = read_coco(arguments.json, references=True)
+    content = read_coco(arguments.json)
     for seed in arguments.seeds:
         for percent in arguments.percent:
             chosen = choose_images(content, percent, seed, arguments.json)

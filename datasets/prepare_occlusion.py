@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 from imted.atomic import write_json
-from imted.data.catalog import datasets_root
-from imted.data.coco_json import read_coco
-from imted.errors import UserError, exit_status
+from imted.data.dataset import datasets_root, read_coco
+from imted.errors import exit_status
 from imted.experiments.occlusion.data import LISTS, add_ratios, derive_lists, write_list
 from imted.experiments.occlusion.occluded_coco import read_published_list
 
@@ -62,16 +61,8 @@ def main(argv: list[str] | None = None) -> None:
         lists = {name: read_published_list(path) for name, path in sources.items()}
     else:
         sources = dict.fromkeys(LISTS, arguments.json)
-        try:
-            content, estimates = add_ratios(
-                read_coco(arguments.json, references=True), arguments.json
-            )
-            lists = derive_lists(content, arguments.json)
-        except KeyError as error:
-            raise UserError(
-                f"{arguments.json}: an annotation names {error}, which is none of its images or "
-                "categories; correct or remove it."
-            ) from None
+        content, estimates = add_ratios(read_coco(arguments.json), arguments.json)
+        lists = derive_lists(content, arguments.json)
         if estimates:
             path = arguments.output / "annotations.json"
             write_json(content, path)

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from imted.data.catalog import datasets_root
+from imted.data.dataset import datasets_root
 from imted.errors import UserError, exit_status
 from synthetic.dataset import check_split, write_split
 from synthetic.shapes import CLASS_NAMES, ShapesOptions

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
-from imted.data.catalog import datasets_root
+from imted.data.dataset import datasets_root
 from imted.errors import UserError, exit_status
 from imted.experiments.single_object.data import ANNOTATIONS, IMAGES, SPLITS
 from synthetic.dataset import encode_jpeg

@@ -7,7 +7,7 @@ from unittest import mock
 import torch
 from detectron2.config import LazyConfig, instantiate
 
-from imted.data.coco_check.dataset import count_classes
+from imted.data.dataset import count_classes
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,17 +7,17 @@ import sys
 from dataclasses import dataclass
 
 from imted.config.load import load_config
-from imted.data.coco_json import read_coco
+from imted.data import read_coco
 from imted.errors import UserError, exit_status
 from imted.extras.analysis.evaluation import evaluate
 from imted.extras.analysis.inputs import TASKS, Truth, read_predictions, require_same
 from imted.extras.analysis.report import PAGE, write_analysis, write_comparison
+from imted.run_folder import CONFIG, PREDICTIONS, REPAIRED
 
 from detectron2.data import MetadataCatalog
 from omegaconf import DictConfig, OmegaConf
 from pycocotools.cocoeval import COCOeval
 
-RESULTS = "inference/coco_instances_results.json"
 EPILOG = """\
 examples
   python tools/analyze_results.py output/quickstart
@@ -58,7 +58,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 def load_run(run: str, args: argparse.Namespace) -> Evaluated:
     """Evaluate the predictions in a run's folder."""
-    predictions = args.predictions or os.path.join(run, RESULTS)
+    predictions = args.predictions or os.path.join(run, PREDICTIONS)
     if not os.path.isdir(run):
         raise UserError(f"There is no run folder {run}.")
     if not os.path.isfile(predictions):
@@ -68,7 +68,7 @@ def load_run(run: str, args: argparse.Namespace) -> Evaluated:
         )
     if args.json:
         return load_files(predictions, args, title=run)
-    json_file, images = _val_set(load_config(os.path.join(run, "config.yaml")), run)
+    json_file, images = _val_set(load_config(os.path.join(run, CONFIG)), run)
     return _evaluate(run, json_file, args.images or images, predictions, args.task)
 
 
@@ -78,7 +78,7 @@ def load_files(predictions: str, args: argparse.Namespace, title: str) -> Evalua
 
 
 def _evaluate(title: str, json_file: str, images: str, predictions: str, task: str) -> Evaluated:
-    truth = Truth.of(json_file, images, read_coco(json_file, references=True))
+    truth = Truth.of(json_file, images, read_coco(json_file))
     found = read_predictions(predictions, truth, task)
     return Evaluated(title, truth, evaluate(truth.coco, found, task))
 
@@ -86,7 +86,7 @@ def _evaluate(title: str, json_file: str, images: str, predictions: str, task: s
 def _val_set(cfg: DictConfig, run: str) -> tuple[str, str]:
     """Return the json and the images that a run was evaluated on."""
     if cfg.get("dataset"):
-        repaired = os.path.join(run, "datasets", "val.json")  # the copy that was evaluated on
+        repaired = os.path.join(run, REPAIRED.format(split="val"))  # the copy that was evaluated on
         json_file = repaired if os.path.isfile(repaired) else cfg.dataset.val_json
         return json_file, cfg.dataset.val_images
     names = OmegaConf.select(cfg, "dataloader.test.dataset.names")

@@ -5,7 +5,6 @@ import argparse
 import os
 import sys
 
-from imted.atomic import read_json
 from imted.config.dataset import complete_from_dataset
 from imted.errors import UserError, exit_status
 from imted.extras.export.files import (
@@ -16,6 +15,7 @@ from imted.extras.export.files import (
     write_torchscript,
 )
 from imted.predict import LoadedDetector, Predictor
+from imted.run_folder import RESULTS, read_results
 from imted.training.evaluate import build_test
 
 import torch
@@ -85,19 +85,13 @@ def evaluate(loaded: LoadedDetector, path: str, format_: str) -> dict:
 
 def compare(results: dict, source: str) -> list[str]:
     """Set an exported file's AP beside that of the run's results.json, if there is one."""
-    path = os.path.join(source, "results.json")
-    known = {}
-    if os.path.isfile(path):
-        try:
-            known = read_json(path)
-        except ValueError:
-            raise UserError(f"{path} isn't a run's results.json; remove it.") from None
+    known = read_results(source) if os.path.isfile(os.path.join(source, RESULTS)) else {}
     lines = []
     for task, metrics in results.items():
         line = f"{task}: AP {metrics['AP']:.2f}"
-        if known.get(task, {}).get("AP") is not None:
-            before = known[task]["AP"]
-            line += f", {before:.2f} in results.json ({metrics['AP'] - before:+.2f})"
+        before = known.get(task, {}).get("AP")
+        if before is not None:
+            line += f", {before:.2f} in {RESULTS} ({metrics['AP'] - before:+.2f})"
         lines.append(line)
     return lines
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from imted.checkpoint import read_description, read_state_dict, save_state_dict
 from imted.checkpoint.classes import extend_classes
-from imted.data.coco_json import categories_of, read_coco
+from imted.data import read_coco
+from imted.data.coco_json import categories_of
 from imted.errors import exit_status
 
 
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     weights = read_state_dict(args.checkpoint, field="checkpoint")
     description = read_description(args.checkpoint, field="checkpoint")
     known, names = (
-        categories_of(read_coco(path, references=True)) for path in (args.base_json, args.json)
+        categories_of(read_coco(path, "categories")) for path in (args.base_json, args.json)
     )
     base, classes = list(known.values()), list(names.values())
     weights = extend_classes(weights, base, classes, args.checkpoint, args.new_boxes, args.seed)

@@ -5,18 +5,25 @@ The pictures go to RUN/pictures. Their paths are printed, then the AP50 of the e
 """
 
 import argparse
-import json
 import math
 import os
 import sys
 from typing import Any
 
-from imted.atomic import read_json
 from imted.checkpoint import read_state_dict
 from imted.config.dataset import complete_from_dataset
 from imted.config.load import load_config
 from imted.errors import UserError, exit_status
 from imted.modeling import MaskedAutoencoder
+from imted.run_folder import (
+    CONFIG,
+    FINAL,
+    METRICS,
+    PREDICTIONS,
+    RESULTS,
+    read_metrics,
+    read_results,
+)
 from imted.visualization.drawing import draw_predictions, load_predictions
 from imted.visualization.plots import save_losses, save_modulator, save_sheet
 from imted.visualization.reconstruction import load_mae, reconstruct
@@ -29,8 +36,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 SCALE = "roi_heads.box_pooler.scale"
-PREDICTIONS = "inference/coco_instances_results.json"
-FILES = ("config.yaml", "metrics.json", "model_final.pth", "results.json", PREDICTIONS)
+FILES = (CONFIG, METRICS, FINAL, RESULTS, PREDICTIONS)
 NUM_PREDICTIONS = 8
 NUM_RECONSTRUCTIONS = 6
 SCORE = 0.5
@@ -76,7 +82,7 @@ def draw_reconstructions(cfg: DictConfig, records: Records, path: str) -> None:
 
 def draw_modulator(run: str, path: str) -> None:
     """Draw the modulator's scale in the trained weights."""
-    weights = read_state_dict(f"{run}/model_final.pth")
+    weights = read_state_dict(os.path.join(run, FINAL))
     if SCALE not in weights:
         raise UserError("this variant has no modulator.")
     save_modulator(weights[SCALE].numpy(), path)
@@ -96,21 +102,9 @@ def read_images(records: Records, mae: MaskedAutoencoder) -> torch.Tensor:
     return torch.stack([fit(Image.fromarray(array)) for array in arrays])
 
 
-def read_history(path: str) -> list[dict[str, float]]:
-    """Read a metrics.json: one JSON object a line."""
-    with open(path) as file:
-        try:
-            return [json.loads(line) for line in file]
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path} is not readable as lines of JSON: {error}.") from error
-
-
-def summarize(path: str) -> list[str]:
-    """Turn a results.json into a line per task."""
-    try:
-        results = read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path} is not readable as JSON: {error}.") from error
+def summarize(run: str) -> list[str]:
+    """Return a line per task of a run's results."""
+    results = read_results(run)
     lines = []
     for task, name in (("bbox", "box"), ("segm", "mask")):
         ap50 = results.get(task, {}).get("AP50")
@@ -126,7 +120,7 @@ def load_run(run: str) -> tuple[DictConfig, Records]:
     missing = [name for name in FILES if not os.path.isfile(os.path.join(run, name))]
     if missing:
         raise UserError(f"{run} has no {', '.join(missing)}; a training that came to its end has.")
-    cfg = load_config(os.path.join(run, "config.yaml"))
+    cfg = load_config(os.path.join(run, CONFIG))
     cfg.train.output_dir = run  # it may have been moved
     complete_from_dataset(cfg, training=False)
     return cfg, instantiate(cfg.dataloader.test.dataset)
@@ -141,8 +135,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("run", help="the output folder of a training that came to its end")
     run = parser.parse_args(argv).run
     cfg, records = load_run(run)
-    history = read_history(f"{run}/metrics.json")
-    summary = summarize(f"{run}/results.json")
+    history = read_metrics(run)
+    if not history:
+        raise UserError(f"{os.path.join(run, METRICS)} is not readable as lines of JSON.")
+    summary = summarize(run)
     os.makedirs(f"{run}/pictures", exist_ok=True)
     paths = {
         name: os.path.join(run, "pictures", f"{name}.png")

@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config-file", metavar="FILE", help="a LazyConfig (.py), as of train_net.py")
     add("--points", metavar="FILE",
-        help="a LazyConfig that names points, such as configs/ablation_points/variants.py")  # fmt: skip
+        help="a LazyConfig of points, such as configs/ablation_points/variants.py")  # fmt: skip
     add("--output", metavar="FOLDER", help="of the sweep; of --report, the first FOLDER")
     add("--samples", type=int, default=0, metavar="N",
         help="draw N values for the intervals (random search)")  # fmt: skip

@@ -12,8 +12,8 @@ from typing import Any
 from imted.config.dataset import complete_from_dataset
 from imted.config.load import load_config
 from imted.data.coco_check.check import check_dataset
-from imted.data.coco_check.dataset import summarize
 from imted.data.coco_json import register_coco_json
+from imted.data.dataset import write_repaired
 from imted.errors import UserError, exit_status
 from imted.training.train import build_loader
 from imted.visualization.drawing import (
@@ -94,7 +94,7 @@ def load_records(args: argparse.Namespace) -> tuple[Records, Metadata]:
         print(report)
         if report.fatal:
             raise UserError(f"{args.json} has fatal problems; the report above names them.")
-        split = summarize(report, args.output_dir)["annotations"]
+        split = write_repaired(report, args.output_dir)
         register_coco_json(DATASET_NAME, split.json_file, split.image_root, split.classes)
         return DatasetCatalog.get(DATASET_NAME), MetadataCatalog.get(DATASET_NAME)
     training = args.source == "annotation"

@@ -155,5 +155,5 @@ def _info(split: str, num_images: int, seed: int, options: ShapesOptions) -> dic
 def _written_info(annotations: Path) -> Any:
     try:
         return read_json(annotations).get("info")
-    except (ValueError, AttributeError):
+    except (UserError, AttributeError):
         return None

@@ -7,8 +7,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from PIL import Image
 
-from imted.data.catalog import dataset_dicts
 from imted.data.coco_json import register_coco_json
+from imted.data.dataset import dataset_dicts
 from imted.errors import UserError
 
 NAME = "test_catalog"

@@ -26,7 +26,8 @@ def test_images_that_a_json_names(tmp_path):
     expected = [save(tmp_path / name, np.zeros((2, 2, 3))) for name in ("a/1.png", "b/2.png")]
     save(tmp_path / "unlisted.png", np.zeros((2, 2, 3)))
     path = tmp_path / "some.json"
-    path.write_text(json.dumps({"images": [{"file_name": "b/2.png"}, {"file_name": "a/1.png"}]}))
+    images = [{"id": 1, "file_name": "b/2.png"}, {"id": 2, "file_name": "a/1.png"}]
+    path.write_text(json.dumps({"images": images}))
     assert list_images(str(tmp_path), str(path)) == expected
 
 
@@ -36,12 +37,21 @@ def test_missing_folder(tmp_path):
             list_images(folder)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"images": [{}]}', None])
-def test_no_coco_json(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "is not readable as JSON"),
+        ("[]", "holds a list"),
+        ("{}", "has no list 'images'"),
+        ('{"images": [{}]}', "images without an integer id or a file name"),
+        (None, "there is no such annotation file"),
+    ],
+)
+def test_no_coco_json(tmp_path, content, words):
     path = tmp_path / "some.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(UserError, match=r"some\.json cannot be read.*json_file"):
+    with pytest.raises(UserError, match=rf"some\.json.* {words}"):
         list_images(str(tmp_path), str(path))
 
 

@@ -93,7 +93,7 @@ def config(folder):
                 "pixel_std": STD,
             },
             "dataset": {
-                "_target_": "imted.data.coco_check.dataset.CocoDataset",
+                "_target_": "imted.data.dataset.CocoDataset",
                 "output_dir": "${train.output_dir}",
                 **paths,
             },

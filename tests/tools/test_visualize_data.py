@@ -23,8 +23,8 @@ CONFIG = """
 from detectron2.config import LazyCall as L
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
-from imted.data.coco_check.dataset import CocoDataset
-from imted.data.catalog import dataset_dicts
+from imted.data.dataset import CocoDataset
+from imted.data.dataset import dataset_dicts
 from imted.data.train_loader import build_train_loader
 
 model, optimizer, lr_multiplier = {}, {}, {}

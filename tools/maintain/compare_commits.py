@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from imted.errors import UserError, exit_status
-from imted.run_folder import read_metrics
+from imted.run_folder import CONFIG, read_metrics
 
 from tabulate import tabulate
 
@@ -75,14 +75,14 @@ def main(argv: list[str] | None = None) -> None:
         folder = Path(name)
         tree = clone(args.commit, folder / "tree")
         before = Contestant(args.commit, tree, args.config_file)
-        code = Contestant("now, settings of " + args.commit, ROOT, str(folder / "config.yaml"))
+        code = Contestant("now, settings of " + args.commit, ROOT, str(folder / CONFIG))
         now = Contestant("now", ROOT, args.config_file)
         for _ in range(args.repeats):
             for contestant in (before, code, now):
                 output = Path(tempfile.mkdtemp(dir=folder))
                 train(contestant, args.iterations, args.opts, output)
                 if contestant is before:
-                    (output / "config.yaml").replace(code.config)
+                    (output / CONFIG).replace(code.config)
     print_table(before, code, now)
 
 

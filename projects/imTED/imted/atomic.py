@@ -55,21 +55,24 @@ def write_json(content: Any, path: str | os.PathLike, indent: int | None = None)
     write_text(json.dumps(content, indent=indent), path)
 
 
-def read_json(path: str | os.PathLike) -> Any:
+def read_json(path: str | os.PathLike, what: str = "file") -> Any:
     """Read a json file.
 
     Args:
         path: A path or any URL that iopath reads.
+        what: What it is, in the sentence that says it isn't there, and how to make it.
 
     Raises:
-        OSError: It isn't there, or can't be read.
-        ValueError: It is no JSON, no text, or nested more deeply than Python reads.
+        UserError: It isn't there, or is no JSON.
     """
-    with PathManager.open(os.fspath(path), encoding="utf-8") as file:
-        try:
+    path = os.fspath(path)
+    if not PathManager.isfile(path):
+        raise UserError(f"{path}: there is no such {what}.")
+    try:
+        with PathManager.open(path, encoding="utf-8") as file:
             return json.load(file)
-        except RecursionError as error:
-            raise ValueError(str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not readable as JSON: {error}.") from None
 
 
 def _os_error(error: BaseException | None, folder: str) -> OSError | None:

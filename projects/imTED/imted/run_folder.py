@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time, nothing lost, and what killed runs leave is cleared."""
+"""The folder of a run: its files by name and their readers, and one run at a time in it."""
 
 import errno
 import fcntl
@@ -11,27 +11,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from imted.atomic import PARTIAL, write_text
+from imted.atomic import PARTIAL, read_json, write_text
 from imted.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-LOCK = ".lock"
+CONFIG = "config.yaml"  # what ran, and can be run again
+LOG = "log.txt"
+METRICS = "metrics.json"  # losses and evaluations as they come, a JSON object a line
+RESULTS = "results.json"  # the latest evaluation: {"bbox": {"AP": …}, …} in percent
+PREDICTIONS = "inference/coco_instances_results.json"  # what was found in it, as COCO's results
+FINAL = "model_final.pth"  # the weights that a finished run is represented by
+BEST = "model_best.pth"
+BEST_RECORD = "model_best.json"  # how good they are: {"metric", "value", "iteration"}
+STOPPED = "model_stopped.pth"  # saved out of turn at a signal; the next checkpoint replaces it
+LAST = "last_checkpoint"  # names the checkpoint that `--resume` continues from
+MAE = "mae_final.safetensors"  # what pre-training has learnt
+REPAIRED = "datasets/{split}.json"  # the repaired copy of a json of the data set
+WANDB_ID = "wandb_id.txt"  # names the run on Weights & Biases, for `--resume`
+
+_LOCK = ".lock"
 _HELD = (errno.EACCES, errno.EAGAIN)
 """What the system says of a lock that another process has."""
-LAST = "last_checkpoint"
-WANDB_ID = "wandb_id.txt"
-"""Names the run on Weights & Biases, so that `--resume` goes on with it."""
-METRICS = "metrics.json"
-CHECKPOINTS = (
-    *(LAST, "model_final.pth", "model_best.pth", "model_stopped.pth"),
-    f"model_{'[0-9]' * 7}.pth",
+_CHECKPOINTS = (LAST, FINAL, BEST, STOPPED, f"model_{'[0-9]' * 7}.pth")
+_OUTCOMES = (METRICS, BEST_RECORD, MAE, RESULTS)
+_RECORDS = (
+    *(f"{LOG}*", "events.out.tfevents.*", CONFIG, WANDB_ID),
+    *(REPAIRED.format(split=split) for split in ("train", "val")),
 )
-RESULTS = (METRICS, "model_best.json", "mae_final.safetensors", "results.json")
-RECORDS = (
-    *("log.txt*", "events.out.tfevents.*", "config.yaml", WANDB_ID),
-    *("datasets/train.json", "datasets/val.json"),  # repaired copies
-)
+Folder = str | os.PathLike[str]
 
 
 @contextmanager
@@ -41,10 +49,9 @@ def locked(folder: str) -> Iterator[None]:
     Raises:
         UserError: Another process has it.
     """
-    path = os.path.join(folder, LOCK)
     # A record lock: unlike flock's, it isn't inherited by the processes that load images, which
     # may outlive a run that was killed.
-    with open(path, "a+", encoding="utf-8") as file:
+    with open(os.path.join(folder, _LOCK), "a+", encoding="utf-8") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -67,11 +74,9 @@ def locked(folder: str) -> Iterator[None]:
 def in_use(folder: str) -> bool:
     """Tell whether another process runs in a folder, as :func:`locked` would refuse."""
     try:
-        with open(os.path.join(folder, LOCK), "r+", encoding="utf-8") as file:
+        with open(os.path.join(folder, _LOCK), "r+", encoding="utf-8") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
+    except OSError as error:  # without the file, nobody does
         return error.errno in _HELD
     return False
 
@@ -90,7 +95,7 @@ def prepare(folder: str, resume: bool, overwrite: bool) -> None:
     """
     for partial in Path(folder).glob(f"*{PARTIAL}"):
         partial.unlink()
-    checkpoints = sorted(path.name for path in _matches(folder, CHECKPOINTS))
+    checkpoints = sorted(path.name for path in _matches(folder, _CHECKPOINTS))
     if resume:
         if checkpoints and not read_last(folder):
             raise UserError(
@@ -99,7 +104,7 @@ def prepare(folder: str, resume: bool, overwrite: bool) -> None:
                 "checkpoints."
             )
         return
-    old = _matches(folder, (*CHECKPOINTS, *RESULTS))
+    old = _matches(folder, (*_CHECKPOINTS, *_OUTCOMES))
     if not old:
         return
     if not overwrite:
@@ -107,11 +112,11 @@ def prepare(folder: str, resume: bool, overwrite: bool) -> None:
             f"{folder} (train.output_dir) holds a run ({old[0].name}); continue it with --resume, "
             "name another folder, or let the new run take its place with train.overwrite=true."
         )
-    for path in _matches(folder, (*CHECKPOINTS, *RESULTS, *RECORDS)):
+    for path in _matches(folder, (*_CHECKPOINTS, *_OUTCOMES, *_RECORDS)):
         path.unlink()
 
 
-def read_last(folder: str) -> str:
+def read_last(folder: Folder) -> str:
     """Return the name of the checkpoint to resume from, "" if there is none."""
     try:
         return Path(folder, LAST).read_text(encoding="utf-8").strip()
@@ -119,7 +124,56 @@ def read_last(folder: str) -> str:
         return ""
 
 
-def read_metrics(folder: str) -> list[dict[str, Any]]:
+def find_weights(folder: Folder) -> str:
+    """Return the path of a run's weights: the final ones, or the latest saved.
+
+    Raises:
+        UserError: There are none.
+    """
+    for name in (FINAL, read_last(folder)):
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            return path
+    raise UserError(f"{folder} holds no {FINAL} or another checkpoint; train there first.")
+
+
+def read_best(folder: Folder) -> dict[str, Any] | None:
+    """Return the metric, value and iteration of the best weights; None where nothing is recorded.
+
+    Raises:
+        UserError: The record isn't readable.
+    """
+    path = os.path.join(folder, BEST_RECORD)
+    if not os.path.isfile(path):
+        return None
+    try:
+        record = read_json(path)
+        return {key: record[key] for key in ("metric", "value", "iteration")}
+    except (UserError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path} isn't readable ({error}); remove it to start looking for the best weights "
+            "anew."
+        ) from error
+
+
+def read_results(folder: Folder) -> dict[str, dict[str, float | None]]:
+    """Return the metrics of a run's latest evaluation by task; None is a metric without objects.
+
+    Raises:
+        UserError: There is no such file, or something else is in it.
+    """
+    path = os.path.join(folder, RESULTS)
+    results = read_json(path)
+    try:
+        values = [value for metrics in results.values() for value in metrics.values()]
+    except AttributeError:  # of what is no dict of dicts
+        values = [path]
+    if not all(value is None or isinstance(value, int | float) for value in values):
+        raise UserError(f"{path} is not a {RESULTS} of this project; name a run's own.")
+    return results
+
+
+def read_metrics(folder: Folder) -> list[dict[str, Any]]:
     """Read metrics.json, a JSON object a line; a last line that is torn is left out."""
     path = Path(folder, METRICS)
     if not path.is_file():

@@ -9,8 +9,10 @@ import pytest
 from detectron2.data.datasets import load_coco_json
 from PIL import Image
 
-from imted.data.coco_check.check import check_dataset, read_image_size, write_repaired
-from imted.data.pixels import read_pixels
+from imted.data.coco_check.check import check_dataset
+from imted.data.coco_check.findings import DOUBTFUL, REPAIRED
+from imted.data.dataset import write_repaired
+from imted.data.pixels import inspect_image, read_pixels
 from imted.errors import UserError
 
 
@@ -19,7 +21,7 @@ def check(folder, split="train", masks=False):
 
 
 def findings(report):
-    return report.datasets[0].findings
+    return report.findings
 
 
 def annotation(folder, key):
@@ -29,7 +31,7 @@ def annotation(folder, key):
 def test_a_correct_data_set_is_left_alone(folder, tmp_path):
     report = check(folder, masks=True)
     assert findings(report) == {} and report.fatal == []
-    assert write_repaired(report, str(tmp_path / "run")) == [str(tmp_path / "train.json")]
+    assert write_repaired(report, str(tmp_path / "run")).json_file == str(tmp_path / "train.json")
     assert not (tmp_path / "run").exists()
     text = str(report)
     assert "2 images (0 without annotations), 4 annotations (0 crowd, 4 with a mask)" in text
@@ -257,12 +259,12 @@ def test_repairable_finding(folder, tmp_path, name):
     assert item in findings(report)[kind][0] and item in str(report)
 
     original = Path(folder.write()).read_text()
-    (path,) = write_repaired(report, str(tmp_path / "run"))
+    path = write_repaired(report, str(tmp_path / "run")).json_file
     assert path == str(tmp_path / "run/datasets/train.json")
     assert Path(folder.write()).read_text() == original
     again = check_dataset(path, str(folder.images))
     assert findings(again) == {}
-    assert sorted(entry["id"] for entry in again.datasets[0].content["annotations"]) == left
+    assert sorted(entry["id"] for entry in again.content["annotations"]) == left
     assert sum(len(r["annotations"]) for r in load_coco_json(path, str(folder.images))) == len(left)
 
 
@@ -270,7 +272,7 @@ def test_boxes_are_clipped_and_sizes_taken_from_the_file(folder):
     del folder.content["images"][0]["height"], annotation(folder, 11)["segmentation"]
     annotation(folder, 11).update(bbox=[30, -5, 20, 10])
     annotation(folder, 13).update(bbox=[-0.01, 0, 8, 8])  # COCO's rounding; not worth a repair
-    content = check(folder).datasets[0].content
+    content = check(folder).content
     assert content["images"][0] == {"id": 1, "file_name": "1.png", "width": 40, "height": 30}
     boxes = {entry["id"]: entry["bbox"] for entry in content["annotations"]}
     assert boxes[11] == [30, 0, 10, 5] and boxes[13] == [-0.01, 0, 8, 8]
@@ -282,20 +284,20 @@ def test_annotations_without_mask_are_dropped_for_mask_models_only(folder):
     annotation(folder, 12)["segmentation"] = [[1, 2, 3]]
     boxes = check(folder, masks=False)
     assert list(findings(boxes)) == ["mask_unusable"]
-    assert len(boxes.datasets[0].content["annotations"]) == 4
+    assert len(boxes.content["annotations"]) == 4
     masks = check(folder, masks=True)
     assert findings(masks)["mask_absent"] == [
         "annotation 11 (image 1 (1.png))",
         "annotation 12 (image 1 (1.png))",
     ]
-    assert [entry["id"] for entry in masks.datasets[0].content["annotations"]] == [13, 14]
+    assert [entry["id"] for entry in masks.content["annotations"]] == [13, 14]
 
 
 def test_boxes_alone_are_no_finding(folder):
     for entry in folder.content["annotations"]:
         del entry["segmentation"]
     report = check(folder, masks=True)
-    assert findings(report) == {} and not report.datasets[0].has_masks
+    assert findings(report) == {} and not report.has_masks
 
 
 def test_usable_rle_in_both_forms(folder):
@@ -318,7 +320,7 @@ def test_truncated_file_is_unreadable(folder, suffix):
     (item,) = findings(check(folder))["image_unreadable"]
     assert f"image 1 (cut.{suffix})" in item
     (folder.images / name).write_bytes(whole + b"\0\0")  # as some cameras pad their files
-    assert read_image_size(str(folder.images / name)) == (40, 30, 1)
+    assert inspect_image(str(folder.images / name)) == (40, 30, 1, "RGB")
 
 
 def test_exif_rotation_counts_as_detectron2_reads_it(folder):
@@ -372,7 +374,9 @@ def test_lvis_has_no_iscrowd_and_that_is_no_mistake(folder):
         del entry["iscrowd"]
     report = check(folder, masks=True)
     assert findings(report) == {}
-    written = json.loads(Path(write_repaired(report, str(folder.root / "run"))[0]).read_text())
+    written = json.loads(
+        Path(write_repaired(report, str(folder.root / "run")).json_file).read_text()
+    )
     assert {entry["iscrowd"] for entry in written["annotations"]} == {0}
 
 
@@ -414,8 +418,8 @@ def test_an_exif_tag_that_keeps_the_size_is_a_warning(folder, orientation):
     folder.content["images"][0]["file_name"] = "turned.jpg"
     report = check(folder)
     assert list(findings(report)) == ["image_turned"] and not report.fatal
-    (line,) = report.datasets[0].lines(fatal=False, warn=True)
-    assert "(1): image 1 (turned.jpg)" in line and not report.datasets[0].lines(fatal=False)
+    (line,) = report.sentences(DOUBTFUL)
+    assert "(1): image 1 (turned.jpg)" in line and not report.sentences(REPAIRED)
 
 
 def test_a_size_of_another_scale_is_fatal(folder):

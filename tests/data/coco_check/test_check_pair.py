@@ -9,7 +9,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from imted.data.coco_check.check import check_dataset, check_pair, write_repaired
+from imted.data.coco_check.check import check_dataset, check_pair
+from imted.data.dataset import write_repaired
 
 SHARED = Path(os.environ.get("IMTED_SHARED_DATA", Path(__file__).parents[4] / "shared/data"))
 
@@ -23,23 +24,26 @@ def annotation(folder, key):
 
 
 def test_categories_of_train_and_val_must_agree(folder):
-    train = check(folder)
-    assert check_pair(train, check(folder, "val")).fatal == []
+    train, val = check(folder), check(folder, "val")
+    check_pair(train, val)
+    assert train.fatal == val.fatal == []
     folder.content["categories"][1]["name"] = "bug"
     folder.content["categories"].append({"id": 4, "name": "dog"})
-    report = check_pair(train, check(folder, "val"))
-    assert report.datasets[1].findings["category_mismatch"] == [
+    val = check(folder, "val")
+    check_pair(train, val)
+    assert val.findings["category_mismatch"] == [
         "category 2 is 'bee' in train, 'bug' in val",
         "category 4 is absent in train, 'dog' in val",
     ]
-    assert len(report.fatal) == 1 and "val.json" in report.fatal[0]
+    assert len(val.fatal) == 1 and "val.json" in val.fatal[0]
 
 
 def test_ids_as_text_are_all_that_is_said(folder):
     train = check(folder)
     folder.content["categories"][0]["id"] = "1"
-    report = check_pair(train, check(folder, "val"))
-    assert [list(data.findings) for data in report.datasets] == [[], ["id_text"]]
+    val = check(folder, "val")
+    check_pair(train, val)
+    assert [list(data.findings) for data in (train, val)] == [[], ["id_text"]]
 
 
 def test_masks_in_train_alone_are_fatal_for_mask_models(folder):
@@ -47,10 +51,11 @@ def test_masks_in_train_alone_are_fatal_for_mask_models(folder):
     for entry in folder.content["annotations"]:
         del entry["segmentation"]
     vals = {masks: check(folder, "val", masks) for masks in (True, False)}
-    report = check_pair(trains[True], vals[True])
-    assert report.datasets[1].findings["mask_mismatch"] == ["val.json"]
-    assert len(report.fatal) == 1 and "val.json" in report.fatal[0]
-    assert check_pair(trains[False], vals[False]).fatal == []
+    for masks in (True, False):
+        check_pair(trains[masks], vals[masks])
+    assert vals[True].findings["mask_mismatch"] == ["val.json"]
+    assert len(vals[True].fatal) == 1 and "val.json" in vals[True].fatal[0]
+    assert vals[False].fatal == []
 
 
 def test_pycocotools_evaluates_the_repaired_json(folder, tmp_path):
@@ -58,7 +63,7 @@ def test_pycocotools_evaluates_the_repaired_json(folder, tmp_path):
     annotation(folder, 11).update(id=0)
     for entry in folder.content["annotations"]:
         del entry["area"], entry["iscrowd"]
-    (path,) = write_repaired(check(folder), str(tmp_path))
+    path = write_repaired(check(folder), str(tmp_path)).json_file
     repaired = json.loads(Path(path).read_text())
     truths = {"repaired": repaired, "with annotation 0": copy.deepcopy(repaired)}
     truths["with annotation 0"]["annotations"][0]["id"] = 0
@@ -94,6 +99,6 @@ def test_real_data_sets_are_clean(name, masks):
         )
         for split in ("train", "val")
     ]
-    report = check_pair(*reports)
-    assert [dataset.findings for dataset in report.datasets] == [{}, {}], str(report)
-    assert [dataset.has_masks for dataset in report.datasets] == [masks, masks]
+    check_pair(*reports)
+    assert [report.findings for report in reports] == [{}, {}], [str(r) for r in reports]
+    assert [report.has_masks for report in reports] == [masks, masks]

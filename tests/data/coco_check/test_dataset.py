@@ -22,12 +22,12 @@ from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from omegaconf import OmegaConf
 
 from imted.config.dataset import complete_from_dataset
-from imted.data.catalog import dataset_dicts
-from imted.data.coco_check.dataset import TRAIN_NAME, VAL_NAME, CocoDataset, count_classes
+from imted.data.dataset import NAMES, CocoDataset, count_classes, dataset_dicts
 from imted.data.train_loader import build_train_loader
 from imted.errors import UserError
 
-TARGET = "imted.data.coco_check.dataset.CocoDataset"
+TRAIN_NAME, VAL_NAME = NAMES["train"], NAMES["val"]
+TARGET = "imted.data.dataset.CocoDataset"
 PROJECT = Path(__file__).parents[3] / "projects/imTED"
 
 
@@ -163,7 +163,7 @@ def test_it_registers_itself_when_a_loader_asks(folder, nothing_registered):
 def test_it_is_checked_once(folder, nothing_registered, monkeypatch):
     cfg = make_config(folder)
     instantiate(cfg.dataloader.train.dataset)
-    monkeypatch.setattr("imted.data.coco_check.dataset.check_dataset", None)
+    monkeypatch.setattr("imted.data.dataset.check_dataset", None)
     instantiate(cfg.dataloader.test.dataset)
     instantiate(cfg.dataloader.train.dataset)
 
@@ -291,7 +291,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import launch
 from detectron2.utils import comm
 from omegaconf import OmegaConf
-from imted.data.coco_check import dataset as coco_json
+from imted.data import dataset as coco_json
 from imted.config.dataset import complete_from_dataset
 from imted.training.launcher import leave_process_group
 from imted.errors import UserError
@@ -301,7 +301,7 @@ def fit(config):
     cfg = OmegaConf.create(config)
     try:
         complete_from_dataset(cfg)
-        said = MetadataCatalog.get(coco_json.TRAIN_NAME).json_file
+        said = MetadataCatalog.get(coco_json.NAMES["train"]).json_file
     except UserError as error:
         said = f"error: {error}"
     return said, cfg.model.roi_heads.num_classes

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from imted.data.coco_check.findings import CheckedJson
 from imted.data.coco_check.plausibility import check_box_form, check_masks_of_boxes
-from imted.data.coco_check.report import CheckedDataset
 
 WIDTH, HEIGHT = 200, 100
 
@@ -17,7 +17,7 @@ def dataset(boxes, masks=None):
         entry["segmentation"] = [rectangle(mask)]
     image = {"id": 1, "file_name": "1.png", "width": WIDTH, "height": HEIGHT}
     content = {"images": [image], "annotations": entries, "categories": [{"id": 1, "name": "a"}]}
-    return CheckedDataset("train", "train.json", "images", content, True)
+    return CheckedJson("train.json", content)
 
 
 def rectangle(box):
@@ -34,7 +34,7 @@ def boxes():
 
 
 def found(data):
-    check_box_form(data)
+    check_box_form(data, {1: (WIDTH, HEIGHT)})
     return list(data.findings)
 
 

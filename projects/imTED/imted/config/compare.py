@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from imted.config.saved import read_yaml
 from imted.config.settings import TrainSettings
+from imted.run_folder import CONFIG
 
 FlatConfig = dict[str, Any]
 _NOT_ITS_OWN = ("train.output_dir", "train.overwrite", "train.device")
@@ -29,7 +30,7 @@ def read_flat(folder: str | Path) -> FlatConfig:
     Raises:
         UserError: It is no config.
     """
-    path = Path(folder, "config.yaml")
+    path = Path(folder, CONFIG)
     return completed(flatten(read_yaml(str(path)))) if path.is_file() else {}
 
 

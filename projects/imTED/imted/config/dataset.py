@@ -5,7 +5,7 @@ import logging
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from imted.data.coco_check.dataset import Split
+from imted.data.dataset import Split
 from imted.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from imted.atomic import read_json
+from imted.data.dataset import read_coco
 from imted.data.pixels import read_pixels
 from imted.errors import UserError
 
@@ -34,14 +34,7 @@ def list_images(images: str, json_file: str = "") -> list[dict[str, str]]:
             "dataloader.train.dataset.images=<folder>."
         )
     if json_file:
-        try:
-            entries = read_json(json_file)["images"]
-            names = [entry["file_name"] for entry in entries]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{json_file} cannot be read as a COCO json with 'images' that have a 'file_name' "
-                f"({error!r}); correct dataloader.train.dataset.json_file."
-            ) from None
+        names = [image["file_name"] for image in read_coco(json_file, "images")["images"]]
         files = sorted(root / name for name in names)
     else:
         files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)

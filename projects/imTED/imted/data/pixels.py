@@ -1,9 +1,11 @@
-"""Which image files hold pixels of a byte a channel, and reading them."""
+"""Image files: which hold pixels of a byte a channel, whether they are whole, and reading them."""
+
+import os
 
 import numpy as np
 from detectron2.data import detection_utils
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import ExifTags, Image
 
 from imted.errors import UserError
 
@@ -14,6 +16,8 @@ BYTE_MODES = frozenset(
 
 It cuts the others off at 255: a grey picture of 16 bits becomes white, one of floats black.
 """
+EXIF_TURNED = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
 DEEP = "more than 8 bits a channel (Pillow's mode {mode}), which would be cut off, not scaled"
 
 
@@ -39,3 +43,32 @@ def read_pixels(path: str, channels: str) -> np.ndarray:
     if mode not in BYTE_MODES:
         raise UserError(f"{path} has {DEEP.format(mode=mode)}; convert it to 8 bits.")
     return pixels
+
+
+def inspect_image(path: str) -> tuple[int, int, int, str]:
+    """Read an image file's header and verify that the file is whole.
+
+    Pixels are decoded only where nothing cheaper tells: a PNG has check sums, and a JPEG ends
+    with its end marker.
+
+    Returns:
+        Width and height as Detectron2 reads the image (its EXIF rotation applied), the EXIF
+        orientation, 1 for an upright image, and Pillow's mode.
+    """
+    with PathManager.open(path, "rb") as file:
+        image = Image.open(file)
+        width, height = image.size
+        # PNG's own getexif() would decode all pixels first.
+        orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+        image_format, mode = image.format, image.mode
+        image.verify()
+        ends = b""
+        if image_format == "JPEG":
+            file.seek(-2, os.SEEK_END)
+            ends = file.read()
+        if image_format != "PNG" and ends != b"\xff\xd9":  # verify() reads no pixels
+            file.seek(0)
+            Image.open(file).load()
+    if orientation in EXIF_TURNED:
+        width, height = height, width
+    return width, height, orientation, mode

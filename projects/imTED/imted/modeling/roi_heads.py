@@ -137,7 +137,9 @@ class ImTEDROIHeads(StandardROIHeads):
         return super()._forward_box(self.box_maps(features), proposals)
 
 
-def _conv_head(channels: int, pooler: ROIPooler, predictor: FastRCNNOutputLayers) -> FastRCNNConvFCHead:
+def _conv_head(
+    channels: int, pooler: ROIPooler, predictor: FastRCNNOutputLayers
+) -> FastRCNNConvFCHead:
     """Build ViTDet's 4conv1fc head, as wide as the pyramid and as what the predictor reads."""
     height, width = pooler.output_size
     return FastRCNNConvFCHead(

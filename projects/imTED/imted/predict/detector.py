@@ -16,16 +16,13 @@ from imted.checkpoint import Description, load_trained, read_description
 from imted.config.dataset import without_masks
 from imted.config.load import build, load_config, override_config
 from imted.config.settings import Run
-from imted.data.coco_json import categories_of, read_coco
+from imted.data import read_coco
+from imted.data.coco_json import categories_of
 from imted.errors import UserError
+from imted.run_folder import CONFIG, FINAL, find_weights
 from imted.training.describe import describe, registered_categories
 
 logger = logging.getLogger(__name__)
-
-CONFIG = "config.yaml"
-"""What a run saves its config as."""
-FINAL = "model_final.pth"
-"""The weights that a finished run is represented by."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ def named_weights(config_file: str, overrides: Sequence[str] = ()) -> str:
 def _find(source: str, config_file: str) -> tuple[str, str]:
     """Return the paths of a detector's config and weights."""
     if os.path.isdir(source):
-        folder, weights = source, _weights_in(source)
+        folder, weights = source, find_weights(source)
     else:
         folder, weights = os.path.dirname(source), source
     if not config_file:
@@ -150,21 +147,6 @@ def _find(source: str, config_file: str) -> tuple[str, str]:
                 "they were trained with (--config-file)."
             )
     return config_file, weights
-
-
-def _weights_in(folder: str) -> str:
-    """Return the weights of the training in a folder: the final ones, or the latest saved."""
-    path = os.path.join(folder, FINAL)
-    if os.path.isfile(path):
-        return path
-    try:
-        with open(os.path.join(folder, "last_checkpoint"), encoding="utf-8") as file:
-            path = os.path.join(folder, file.read().strip())
-    except OSError:
-        pass
-    if os.path.isfile(path):
-        return path
-    raise UserError(f"{folder} holds no {FINAL} or another checkpoint; train there first.")
 
 
 def _apply(cfg: DictConfig, description: Description) -> None:
@@ -212,7 +194,7 @@ def _json_categories(cfg: DictConfig) -> dict[int, str]:
     for split in ("train", "val"):
         path = OmegaConf.select(cfg, f"dataset.{split}_json")
         try:
-            categories = categories_of(read_coco(path, references=True)) if path else {}
+            categories = categories_of(read_coco(path, "categories")) if path else {}
         except UserError:
             continue
         if categories:

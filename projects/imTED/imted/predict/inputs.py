@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from imted.data.coco_json import read_coco
+from imted.data import read_coco
 from imted.data.images import IMAGE_SUFFIXES
 from imted.errors import UserError
 
@@ -71,7 +71,7 @@ def image_ids(files: Sequence[Path], json_file: str = "") -> dict[Path, int]:
     """
     if not json_file:
         return {file: number for number, file in enumerate(files, start=1)}
-    images = read_coco(json_file, references=True)["images"]
+    images = read_coco(json_file, "images")["images"]
     by_name = {tuple(Path(image["file_name"]).parts): image["id"] for image in images}
     ids = {}
     for file in files:

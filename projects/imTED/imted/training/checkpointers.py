@@ -13,6 +13,7 @@ from imted.checkpoint import Description, require_finite
 from imted.checkpoint.description import KEY
 from imted.checkpoint.files import load_torch
 from imted.errors import UserError
+from imted.run_folder import LAST
 
 
 class DescribedCheckpointer(DetectionCheckpointer):
@@ -65,22 +66,22 @@ class DescribedCheckpointer(DetectionCheckpointer):
         self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Name the file that `--resume` continues from, in `last_checkpoint`."""
-        write_text(last_filename_basename, os.path.join(self.save_dir, "last_checkpoint"))
+        """Name the file that `--resume` continues from."""
+        write_text(last_filename_basename, os.path.join(self.save_dir, LAST))
 
 
 class RunCheckpointer(DescribedCheckpointer):
     """Save and load a run; a checkpoint of another model isn't one to resume from."""
 
     def resume(self) -> dict[str, Any]:
-        """Load the checkpoint that `last_checkpoint` names; return what is left of it.
+        """Load the checkpoint that the run names as its last; return what is left of it.
 
         Raises:
             UserError: It isn't there, can't be read, holds weights alone, or is of another model
                 or of other trained parameters.
         """
         path = self.get_checkpoint_file()
-        other = "name another model_*.pth of that folder in its last_checkpoint"
+        other = f"name another model_*.pth of that folder in its {LAST}"
         if not os.path.isfile(path):
             raise UserError(f"{path}, to resume from, doesn't exist (train.output_dir); {other}.")
         try:
@@ -102,7 +103,7 @@ class RunCheckpointer(DescribedCheckpointer):
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if "trainer" not in checkpoint:
             raise UserError(
-                f"The checkpoint that {self.save_dir}/last_checkpoint (train.output_dir) names "
+                f"The checkpoint that {self.save_dir}/{LAST} (train.output_dir) names "
                 "holds weights alone; name one that can be resumed from, or give it to "
                 "train.init_checkpoint of a new run."
             )
@@ -140,4 +141,4 @@ class UntaggedCheckpointer(DescribedCheckpointer):
     """Save without becoming the checkpoint that `--resume` continues from."""
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Leave the file last_checkpoint as it is."""
+        """Leave the last checkpoint what it was."""

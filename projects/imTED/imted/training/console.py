@@ -21,11 +21,11 @@ from detectron2.utils.collect_env import collect_env_info
 from omegaconf import DictConfig, OmegaConf
 
 import imted
-from imted.atomic import read_json
 from imted.checkpoint import LoadReport
 from imted.config.settings import Run
-from imted.data.coco_check.dataset import Split
+from imted.data.dataset import Split
 from imted.errors import print_any_text, sentence_of
+from imted.run_folder import BEST, CONFIG, FINAL, LOG, MAE, METRICS, RESULTS, read_best
 from imted.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def start_logging(output_dir: str) -> None:
     print_any_text()  # a process that was spawned has not said so
     rank = comm.get_rank()
     handlers: list[logging.Handler] = [
-        _LogFile(os.path.join(output_dir, f"log.txt.rank{rank}" if rank else "log.txt"))
+        _LogFile(os.path.join(output_dir, f"{LOG}.rank{rank}" if rank else LOG))
     ]
     if rank == 0:
         handlers.append(_ConsoleHandler())
@@ -151,7 +151,7 @@ def show_start(run: Run, found: Mapping[str, Split], resumed: bool) -> None:
 def show_changes(changed: Sequence[str]) -> None:
     """Show what is another value in the config of a resumed run; log.txt has all of them."""
     logger.debug("Changed since the run was started: %s", "; ".join(changed) or "nothing")
-    more = [f"and {len(changed) - 5} more, in log.txt"] if len(changed) > 5 else []
+    more = [f"and {len(changed) - 5} more, in {LOG}"] if len(changed) > 5 else []
     short = [line if len(line) <= 150 else f"{line[:149]}…" for line in changed[:5]]
     _rows("changed", [*short, *more])
 
@@ -187,9 +187,7 @@ def show_plan(run: Run, trainer: Trainer, start_iter: int, images: int | None) -
     has_test = run.cfg.dataloader.get("test") is not None
     when = f"evaluation {evaluation}at the end; " if has_test else ""
     _row("", f"{when}checkpoint every {train.checkpointer.period} iterations")
-    _row(
-        "log", f"{os.path.join(train.output_dir, 'log.txt')} has everything; config.yaml beside it"
-    )
+    _row("log", f"{os.path.join(train.output_dir, LOG)} has everything; {CONFIG} beside it")
 
 
 def format_results(results: Mapping[str, Any]) -> str:
@@ -216,19 +214,19 @@ def show_end(cfg: DictConfig, results: Mapping[str, Any], seconds: float) -> Non
     _row("done", f"{cfg.train.max_iter} iteration{many}, {_duration(seconds)}")
     if results:
         _row("result", format_results(results))
-    best = _read_best(folder) if results else None
+    best = read_best(folder) if results and _is_file(folder, BEST) else None
     if best:
         value = f"{best['metric']} {_number(best['value'])}"
         # The last evaluation counts as one iteration after the last step.
         iteration = min(best["iteration"] + 1, cfg.train.max_iter)
         _row("best", f"{value} after iteration {iteration}")
-    files = ("model_final.pth", "model_best.pth", "mae_final.safetensors", "results.json")
-    there = [name for name in (*files, "metrics.json", "log.txt") if _is_file(folder, name)]
+    files = (FINAL, BEST, MAE, RESULTS, METRICS, LOG)
+    there = [name for name in files if _is_file(folder, name)]
     _row("files", f"{folder}: {', '.join(there)}")
-    weights = "model_best.pth" if best else "model_final.pth"
+    weights = BEST if best else FINAL
     following = [f"tensorboard --logdir {folder}"]
     if results and weights in there:
-        config, path = (os.path.join(folder, name) for name in ("config.yaml", weights))
+        config, path = (os.path.join(folder, name) for name in (CONFIG, weights))
         following = [
             f"python train_net.py --config-file {config} --eval-only \\",
             f"    train.init_checkpoint={path}",
@@ -266,13 +264,6 @@ def _number(value: Any) -> str:
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
     return f"{minutes:.0f} minutes" if minutes >= 2 else f"{seconds:.0f} seconds"
-
-
-def _read_best(folder: str) -> dict[str, Any] | None:
-    path = os.path.join(folder, "model_best.json")
-    if not (os.path.isfile(path) and _is_file(folder, "model_best.pth")):
-        return None
-    return read_json(path)
 
 
 def _is_file(folder: str, name: str) -> bool:

@@ -23,6 +23,7 @@ from imted.compat import evaluate_coco_in_cpp
 from imted.config.load import build
 from imted.config.settings import Run
 from imted.errors import UserError
+from imted.run_folder import FINAL, RESULTS
 from imted.training.console import format_results, prints_to_log, show_weights
 from imted.training.stopping import stop_between_batches
 
@@ -87,7 +88,7 @@ def do_test(run: Run, model: torch.nn.Module) -> dict[str, Any]:
     if not comm.is_main_process():
         return {}
     print_csv_format(results)
-    path = os.path.join(run.cfg.train.output_dir, "results.json")
+    path = os.path.join(run.cfg.train.output_dir, RESULTS)
     write_json(_plain(results), path, indent=2)
     logger.info("Evaluated: %s. %s has all metrics.", format_results(results), path)
     return results
@@ -102,8 +103,7 @@ def evaluate_checkpoint(run: Run) -> dict[str, Any]:
     path = run.cfg.train.init_checkpoint
     if not path:
         raise UserError(
-            "--eval-only needs weights: add "
-            "train.init_checkpoint=<folder of a training>/model_final.pth."
+            f"--eval-only needs weights: add train.init_checkpoint=<folder of a training>/{FINAL}."
         )
     model = build(run.cfg.model, "model").to(run.device)
     report = load_trained(model, path, averaged=run.cfg.train.ema.enabled)

@@ -20,17 +20,15 @@ from detectron2.engine.hooks import PeriodicCheckpointer as D2PeriodicCheckpoint
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 
-from imted.atomic import read_json, write_json
-from imted.errors import UserError
+from imted.atomic import write_json
 from imted.processes import on_main_process
+from imted.run_folder import BEST_RECORD, FINAL, STOPPED, read_best
 from imted.training.sharding import gather_state
 from imted.training.stopping import STOP, Stopped, name_of
 from imted.training.trainer import peak_memory
 
 logger = logging.getLogger(__name__)
 
-STOPPED = "model_stopped"
-"""What a run saves, out of its turn, when a signal stops it; the next checkpoint replaces it."""
 EVALUATED = "evaluation_time"
 """Seconds of an evaluation, in metrics.json: it was brought to its end."""
 
@@ -77,7 +75,7 @@ class PeriodicCheckpointer(D2PeriodicCheckpointer):
         super().after_step()
         if self.saved:
             with suppress(FileNotFoundError):
-                os.remove(os.path.join(self.checkpointer.save_dir, f"{STOPPED}.pth"))
+                os.remove(os.path.join(self.checkpointer.save_dir, STOPPED))
 
     @property
     def saved(self) -> bool:
@@ -104,7 +102,7 @@ class StopHook(HookBase):
         if not self.trainer.stopping:
             return
         if self._periodic is not None and not self._periodic.saved:
-            self._checkpointer.save(STOPPED, iteration=self.trainer.iter)
+            self._checkpointer.save(Path(STOPPED).stem, iteration=self.trainer.iter)
         comm.synchronize()  # the first process to end ends the others
         raise Stopped(
             STOP.signum,
@@ -152,34 +150,19 @@ class CatchUpHook(HookBase):
 class BestCheckpointer(D2BestCheckpointer):
     """Keep the best weights, and remember across `--resume` how good they were.
 
-    Writes `model_best.json` ({"metric", "value", "iteration"}) beside `model_best.pth`.
+    Writes a record beside the weights, see :func:`imted.run_folder.read_best`.
     """
-
-    @property
-    def _record(self) -> str:
-        return os.path.join(self._checkpointer.save_dir, f"{self._file_prefix}.json")
 
     def before_train(self) -> None:
         """Read the record of the run that is resumed."""
-        if self.trainer.start_iter > 0 and os.path.isfile(self._record):
-            record = self._read()
-            if record["metric"] == self._val_metric:
-                self.best_metric, self.best_iter = record["value"], record["iteration"]
+        record = read_best(self._checkpointer.save_dir) if self.trainer.start_iter > 0 else None
+        if record and record["metric"] == self._val_metric:
+            self.best_metric, self.best_iter = record["value"], record["iteration"]
 
     def after_train(self) -> None:
         """Look at the last evaluation."""
         if self.trainer.finished:
             super().after_train()
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            record = read_json(self._record)
-            return {key: record[key] for key in ("metric", "value", "iteration")}
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(
-                f"{self._record} isn't readable ({error}); remove it to start looking for the "
-                "best weights anew."
-            ) from error
 
     def _best_checking(self) -> None:
         before = self.best_iter
@@ -190,7 +173,7 @@ class BestCheckpointer(D2BestCheckpointer):
                 "value": float(self.best_metric),
                 "iteration": self.best_iter,
             }
-            write_json(record, self._record)
+            write_json(record, os.path.join(self._checkpointer.save_dir, BEST_RECORD))
 
 
 class EarlyStopHook(HookBase):
@@ -211,7 +194,7 @@ class EarlyStopHook(HookBase):
         Args:
             patience: Evaluations without a better result.
             period: Iterations between two.
-            checkpointer: Saves model_final.pth.
+            checkpointer: Saves the final weights.
             best: Knows the best result; None in all but the main process.
         """
         self._patience = patience
@@ -233,7 +216,7 @@ class EarlyStopHook(HookBase):
             self.trainer.max_iter = done
             gather_state(self.trainer.optimizer)
             if self._best is not None:
-                self._checkpointer.save("model_final", iteration=self.trainer.iter)
+                self._checkpointer.save(Path(FINAL).stem, iteration=self.trainer.iter)
                 logger.info(
                     "No evaluation in %d iterations was better than the best: the training ends.",
                     self._patience * self._period,

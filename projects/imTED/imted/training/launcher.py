@@ -28,7 +28,7 @@ from imted.config.load import load_config
 from imted.config.settings import Run, make_output_dir
 from imted.errors import PEER_ENDED, UserError, first_line, sentence_of
 from imted.processes import on_main_process
-from imted.run_folder import locked, prepare
+from imted.run_folder import CONFIG, locked, prepare
 from imted.training.console import (
     log_environment,
     show_changes,
@@ -179,7 +179,7 @@ def _save_config(cfg: DictConfig) -> None:
         UserError: A value refers to one that isn't there.
     """
     try:
-        with replacing(os.path.join(cfg.train.output_dir, "config.yaml")) as partial:
+        with replacing(os.path.join(cfg.train.output_dir, CONFIG)) as partial:
             plain = copy.copy(cfg)
             # Without the class that states its types, the file is plain data. To overwrite the
             # old run was this command's wish, not the next one's.

@@ -23,7 +23,7 @@ from imted.data.train_loader import ResumableBatchSampler, build_train_loader
 from imted.errors import UserError, first_line, sentence_of
 from imted.modeling import MaskedAutoencoder
 from imted.processes import on_main_process
-from imted.run_folder import keep_metrics, read_last
+from imted.run_folder import LOG, MAE, METRICS, keep_metrics, read_last
 from imted.training.checkpointers import RunCheckpointer, UntaggedCheckpointer
 from imted.training.console import show_end, show_plan, show_weights
 from imted.training.describe import describe, registered_categories
@@ -132,7 +132,7 @@ def _train(trainer: Trainer, start_iter: int, cfg: DictConfig) -> None:
             reason = first_line(error)
             sentence = (
                 f"The first iteration has failed ({type(error).__name__}: {reason}): mostly, parts "
-                f"of the config don't fit together; log.txt has the trace."
+                f"of the config don't fit together; {LOG} has the trace."
             )
         if sentence is None:
             raise
@@ -278,7 +278,7 @@ def _build_hooks(
         writers = [
             WandbWriter(cfg) if train.wandb.enabled else TensorboardXWriter(train.output_dir),
             ConsolePrinter(train.max_iter),
-            JSONWriter(os.path.join(train.output_dir, "metrics.json")),
+            JSONWriter(os.path.join(train.output_dir, METRICS)),
         ]
         built.append(hooks.PeriodicWriter(writers, period=train.log_period))
     return built
@@ -287,6 +287,6 @@ def _build_hooks(
 def _save_mae(model: nn.Module, output_dir: str) -> None:
     """Save what pre-training learnt as a MAE checkpoint in the official layout."""
     if isinstance(model, MaskedAutoencoder) and comm.is_main_process():
-        path = os.path.join(output_dir, "mae_final.safetensors")
+        path = os.path.join(output_dir, MAE)
         save_mae(model, path)
         logger.info("The pre-trained encoder and decoder are in %s", path)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from imted.atomic import write_text
 from imted.config.saved import read_yaml
 from imted.errors import UserError, first_line
-from imted.run_folder import WANDB_ID
+from imted.run_folder import CONFIG, WANDB_ID
 
 
 class WandbWriter(TensorboardXWriter):
@@ -34,7 +34,7 @@ class WandbWriter(TensorboardXWriter):
                 id=_run_id(Path(folder)),
                 resume="allow",
                 dir=folder,
-                config=OmegaConf.to_container(read_yaml(os.path.join(folder, "config.yaml"))),
+                config=OmegaConf.to_container(read_yaml(os.path.join(folder, CONFIG))),
                 sync_tensorboard=True,
             )
         except Exception as error:  # of the network, of the key, of the service

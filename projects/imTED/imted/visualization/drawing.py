@@ -9,11 +9,11 @@ import numpy as np
 from detectron2.data import Metadata, detection_utils
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils.colormap import colormap
-from detectron2.utils.file_io import PathManager
 from detectron2.utils.visualizer import Visualizer
 
 from imted.atomic import read_json
 from imted.errors import UserError
+from imted.run_folder import PREDICTIONS
 
 LONG_SIDE = 800
 """Pixels that small images are enlarged to, so that labels can be read."""
@@ -174,12 +174,7 @@ def load_predictions(path: str) -> dict[int, list[dict[str, Any]]]:
     Raises:
         UserError: The file is missing or holds something else.
     """
-    if not PathManager.isfile(path):
-        raise UserError(f"{path}: there is no such predictions file.")
-    try:
-        results = read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path} is not readable as JSON: {error}.") from error
+    results = read_json(path, "predictions file")
     needed = {"image_id", "category_id", "bbox", "score"}
     if not isinstance(results, list) or not all(
         isinstance(result, dict) and needed <= result.keys() for result in results
@@ -187,7 +182,7 @@ def load_predictions(path: str) -> dict[int, list[dict[str, Any]]]:
         raise UserError(
             f"{path} holds no COCO results; give the list of objects with "
             f"{', '.join(sorted(needed))} that an evaluation writes as "
-            "inference/coco_instances_results.json."
+            f"{PREDICTIONS}."
         )
     by_image = defaultdict(list)
     for result in results:

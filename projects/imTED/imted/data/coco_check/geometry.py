@@ -6,41 +6,12 @@ from typing import Any
 
 import pycocotools.mask as mask_util
 
+Size = tuple[int, int]  # width and height of an image in pixels
+
 
 def is_box(value: Any) -> bool:
     """Tell whether a value is four finite numbers [x, y, width, height], of an area or not."""
     return isinstance(value, list) and len(value) == 4 and are_finite(value)
-
-
-def usable_polygons(polygons: list, image: dict) -> list[list[float]]:
-    """Return the polygons of three points or more that cover a pixel of the image.
-
-    Args:
-        polygons: Each a list [x1, y1, x2, y2, …] in pixels, or whatever stands there instead.
-        image: COCO's entry; without width and height, any place is taken to be inside.
-    """
-    return [points for points in polygons if _is_polygon(points) and _has_pixels(points, image)]
-
-
-def is_usable_rle(mask: dict, image: dict) -> bool:
-    """Tell whether a run-length encoding, its counts a list or text, is of the image's size.
-
-    It must have pixels and be readable; that text is too short can't be seen.
-    """
-    size: Any = mask.get("size")
-    counts = mask.get("counts")
-    if "width" in image and size != [image["height"], image["width"]]:
-        return False
-    try:
-        if isinstance(counts, list):
-            if min(counts) < 0 or sum(counts) != size[0] * size[1]:
-                return False
-            mask = mask_util.frPyObjects(mask, *size)
-        usable = bool(mask_util.area(mask) > 0)
-        mask_util.decode(mask)
-    except (TypeError, ValueError, KeyError, AttributeError):
-        return False
-    return usable
 
 
 def are_finite(values: Iterable) -> bool:
@@ -51,18 +22,66 @@ def are_finite(values: Iterable) -> bool:
         return False
 
 
-def _is_polygon(points: Any) -> bool:
-    return (
-        isinstance(points, list)
-        and len(points) >= 6
-        and len(points) % 2 == 0
-        and are_finite(points)
-    )
+def clip_box(box: list[float], size: Size | None) -> tuple[list[float], float]:
+    """Clip a box [x, y, width, height] to its image.
+
+    Args:
+        box: In pixels.
+        size: The image's; None where it isn't known, and only its origin is.
+
+    Returns:
+        The box within, whose width or height is 0 or less where nothing is left of it; and by how
+        many pixels the other reaches outside.
+    """
+    x, y, w, h = box
+    width, height = size or (math.inf, math.inf)
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
+    outside = max(left - x, top - y, x + w - right, y + h - bottom)
+    return [left, top, right - left, bottom - top], outside
 
 
-def _has_pixels(points: list[float], image: dict) -> bool:
-    """Tell whether COCO's rasterization leaves anything of a polygon."""
-    if "width" not in image:
+def usable_part(mask: Any, size: Size | None) -> Any:
+    """Return what can be used of a segmentation: an RLE, or the good ones of its polygons.
+
+    Args:
+        mask: As it stands in the json.
+        size: The image's; None where it isn't known, and any place is taken to be inside.
+
+    Returns:
+        None where nothing can be.
+    """
+    if isinstance(mask, dict):
+        return mask if _is_usable_rle(mask, size) else None
+    polygons = mask if isinstance(mask, list) else []
+    return [polygon for polygon in polygons if _is_usable_polygon(polygon, size)] or None
+
+
+def _is_usable_rle(mask: dict, size: Size | None) -> bool:
+    """Tell whether a run-length encoding, its counts a list or text, is of the image's size.
+
+    It must have pixels and be readable; that text is too short can't be seen.
+    """
+    stated: Any = mask.get("size")
+    counts = mask.get("counts")
+    if size is not None and stated != [size[1], size[0]]:
+        return False
+    try:
+        if isinstance(counts, list):
+            if min(counts) < 0 or sum(counts) != stated[0] * stated[1]:
+                return False
+            mask = mask_util.frPyObjects(mask, *stated)
+        usable = bool(mask_util.area(mask) > 0)
+        mask_util.decode(mask)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return False
+    return usable
+
+
+def _is_usable_polygon(points: Any, size: Size | None) -> bool:
+    """Tell whether [x1, y1, x2, y2, …] has three points or more, and covers a pixel."""
+    if not isinstance(points, list) or len(points) < 6 or len(points) % 2 or not are_finite(points):
+        return False
+    if size is None:
         return True
-    encoded = mask_util.frPyObjects([points], image["height"], image["width"])
+    encoded = mask_util.frPyObjects([points], size[1], size[0])
     return bool(mask_util.area(encoded)[0] > 0)

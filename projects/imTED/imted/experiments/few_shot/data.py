@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imted.data.coco_check.geometry import is_box
-from imted.data.coco_json import read_coco
+from imted.data import read_coco
 from imted.data.subsets import seeded_order, select
 from imted.errors import UserError
 
@@ -61,8 +60,8 @@ def choose_shots(content: dict[str, Any], shots: int, seed: int, source: str) ->
 
     For each class the images that have it are gone through in an order that the seed decides. An
     image gives all of its instances of the class as long as they fit into what is left of K; only
-    where too few images do is one taken in part. Crowds and boxes without an area are no
-    instances. Whatever else an image shows is not annotated.
+    where too few images do is one taken in part. Crowds are no instances. Whatever else an image
+    shows is not annotated.
 
     Args:
         content: A COCO-format data set.
@@ -77,7 +76,7 @@ def choose_shots(content: dict[str, Any], shots: int, seed: int, source: str) ->
         raise UserError(f"The number of shots is {shots}; give a positive number.")
     instances: dict[int, dict[int, list]] = defaultdict(lambda: defaultdict(list))
     for entry in content["annotations"]:
-        if not entry.get("iscrowd") and _has_area(entry):
+        if not entry.get("iscrowd"):
             instances[entry["category_id"]][entry["image_id"]].append(entry)
     chosen = []
     for category in sorted(content["categories"], key=lambda category: category["id"]):
@@ -116,18 +115,13 @@ def read_fsdet_shots(
         path = place / f"full_box_{shots}shot_{category['name']}_trainval.json"
         found = [
             entry
-            for entry in read_coco(str(path), references=True)["annotations"]
+            for entry in read_coco(str(path))["annotations"]
             if entry["category_id"] == category["id"] and not entry.get("iscrowd")
         ]
         if len(found) != shots:
             raise UserError(f"{path} has {len(found)} instances of {category['name']!r}.")
         chosen += found
     return _shots(content, chosen, shots, seed, str(folder))
-
-
-def _has_area(entry: dict) -> bool:
-    box: Any = entry.get("bbox")
-    return is_box(box) and min(box[2:]) > 0
 
 
 def _shots(

@@ -24,7 +24,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from detectron2.utils.file_io import PathManager
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -178,13 +177,13 @@ def read_list(path: str) -> list[OccludedObject]:
     Raises:
         UserError: The file is missing or holds something else.
     """
-    fix = "make it with datasets/prepare_occlusion.py"
-    if not PathManager.isfile(path):
-        raise UserError(f"{path}: there is no such list of occluded objects; {fix}.")
     try:
         return [OccludedObject(**item) for item in read_json(path)["objects"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no list of occluded objects ({error!r}); {fix}.") from error
+    except (UserError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is no list of occluded objects ({error}); make it with "
+            "datasets/prepare_occlusion.py."
+        ) from error
 
 
 def _known_ratio(annotation: dict[str, Any], name: str) -> float | None:

@@ -8,7 +8,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.utils import comm
 
-from imted.data.coco_json import read_coco
+from imted.data.coco_json import load_coco
 
 
 class PredictionsEvaluator(DatasetEvaluator):
@@ -29,7 +29,7 @@ class PredictionsEvaluator(DatasetEvaluator):
         """
         metadata = MetadataCatalog.get(dataset_name)
         self.json_file = metadata.json_file
-        self.content = read_coco(self.json_file)
+        self.content = load_coco(self.json_file)
         self._min_score = min_score
         self._category_ids = {
             index: key for key, index in metadata.thing_dataset_id_to_contiguous_id.items()

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import UnidentifiedImageError
 from pycocotools import mask as coco_mask
 
-from imted.data.coco_check.check import DeepImage, read_image_size
+from imted.data.pixels import BYTE_MODES, DEEP, inspect_image
 from imted.errors import UserError
 
 Point = tuple[float, float]
@@ -45,13 +45,11 @@ class CocoBuilder:
             UserError: It isn't there, or is no image.
         """
         try:
-            width, height, _ = read_image_size(str(path))
-        except DeepImage as error:
-            raise UserError(
-                f"{path} has more than 8 bits a channel{error}; convert it first."
-            ) from None
+            width, height, _, mode = inspect_image(str(path))
         except (OSError, UnidentifiedImageError, SyntaxError) as error:
             raise UserError(f"{path} can't be read as an image ({error}); put it there.") from None
+        if mode not in BYTE_MODES:
+            raise UserError(f"{path} has {DEEP.format(mode=mode)}; convert it to 8 bits.")
         name = path.relative_to(self.root).as_posix()
         entry = {"id": len(self._images) + 1, "file_name": name, "width": width, "height": height}
         self._images.append(entry)

@@ -56,10 +56,10 @@ def _read(path: Path) -> dict[str, Any]:
             if not all(math.isfinite(value) for point in shape["points"] for value in point):
                 raise ValueError("a point is not finite")
         content["imagePath"] = str(content["imagePath"])
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is no json of LabelMe's, with 'imagePath' and 'shapes' of 'label' and "
-            f"'points' ({error!r}); correct or remove it."
+            f"'points' ({error}); correct or remove it."
         ) from None
     return content
 

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from imted.atomic import read_json, replacing, write_text
+from imted.atomic import replacing, write_text
 from imted.config.compare import read_flat
 from imted.errors import UserError
 from imted.extras.sweep.plots import save_curves, save_metrics
 from imted.extras.sweep.points import is_seed
-from imted.extras.sweep.runs import RESULTS, evaluated_iterations, read_record
+from imted.extras.sweep.runs import evaluated_iterations, read_record
 from imted.extras.sweep.statistics import Difference, holm, mean_interval, paired_difference
-from imted.run_folder import read_metrics
+from imted.run_folder import RESULTS, read_metrics, read_results
 from imted.training.hooks import EVALUATED
 
 _SEED = re.compile(r"[_-]?seed[_=-]?\d+", re.IGNORECASE)
@@ -143,7 +143,7 @@ def read_run(folder: Path) -> RunResults:
         name=name,
         experiment=json.dumps([plain, name if not config else ""], sort_keys=True),
         seed=re.sub(r"\D", "", seeds[-1]) if seeds else str(config.get("train.seed", 0)),
-        metrics=_read_results(folder / RESULTS),
+        metrics={f"{t}/{m}": v for t, ms in read_results(folder).items() for m, v in ms.items()},
         costs={key: float(np.median(values)) for key, values in costs.items()},
         curve=dict(curve),
         number=record.get("number", 0),
@@ -163,19 +163,6 @@ def group(runs: Iterable[RunResults]) -> Experiments:
         (name if names.count(name) == 1 else f"{name} ({_SEED.sub('', own[0].folder)})"): own
         for name, own in zip(names, by_config.values(), strict=True)
     }
-
-
-def _read_results(path: Path) -> dict[str, float | None]:
-    try:
-        content = read_json(path)
-        values = {f"{t}/{m}": v for t, metrics in content.items() for m, v in metrics.items()}
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; correct the path.") from None
-    except (ValueError, AttributeError):
-        values = {"": ""}
-    if not all(v is None or isinstance(v, int | float) for v in values.values()):
-        raise UserError(f"{path} is not a results.json of this project; name a run's own.")
-    return values
 
 
 def _metrics(runs: Sequence[RunResults], wanted: Sequence[str] | None) -> list[str]:

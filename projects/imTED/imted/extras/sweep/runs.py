@@ -16,10 +16,9 @@ from imted.config.load import build, load_config
 from imted.config.settings import Run, check_settings
 from imted.errors import UserError
 from imted.extras.sweep.points import Point
-from imted.run_folder import in_use, read_last, read_metrics
+from imted.run_folder import FINAL, RESULTS, in_use, read_last, read_metrics
 from imted.training.hooks import EVALUATED
 
-RESULTS = "results.json"
 RECORD = "point.json"
 """In the folder of a run: the point that it is, and the config that was composed for it."""
 
@@ -38,7 +37,7 @@ class PlannedRun:
     @property
     def finished(self) -> bool:
         """Whether the folder holds the whole run."""
-        return read_last(self.folder) == "model_final.pth" and (
+        return read_last(self.folder) == FINAL and (
             not self.evaluates or self.max_iter in evaluated_iterations(self.folder)
         )
 
@@ -49,7 +48,7 @@ class PlannedRun:
 
     @property
     def done_iterations(self) -> int:
-        """Iterations that its metrics.json knows of."""
+        """Iterations that its metrics know of."""
         records = read_metrics(self.folder)
         return min(1 + max((r.get("iteration", 0) for r in records), default=-1), self.max_iter)
 
@@ -114,14 +113,14 @@ def write_record(run: PlannedRun, number: int) -> None:
 def read_record(folder: str | Path) -> dict[str, Any] | None:
     """Read what :func:`write_record` has written; None where there is nothing."""
     path = Path(folder, RECORD)
+    if not path.is_file():
+        return None
     try:
         record = read_json(path)
         if not {"number", "name", "group", "max_iter", "config"} <= record.keys():
             return None
         return {**record, "config": completed(record["config"])}
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, UserError, AttributeError, TypeError) as error:
         raise UserError(f"{path} can't be read ({error}); remove it with its run.") from None
 
 
