@@ -80,7 +80,7 @@ def prepare(folder: str, resume: bool, overwrite: bool) -> None:
     """Guard a run that is in a folder, and clear what a killed process has left half written.
 
     Args:
-        folder: Of the new run, or of the one to resume; locked.
+        folder: The folder of the new run, or of the one to resume; locked.
         resume: Whether to continue a run.
         overwrite: Whether a new run takes the place of an old one, whose files are removed.
 
@@ -139,7 +139,7 @@ def keep_metrics(folder: str, before: int) -> list[dict[str, Any]]:
     """Remove from metrics.json what a resumed run will do again.
 
     Args:
-        folder: Of the run.
+        folder: The run's folder.
         before: The first iteration that is done again.
 
     Returns:

@@ -31,7 +31,7 @@ def extend_classes(
         path: The file of `weights`, for errors.
         new_boxes: Start all box regressors anew, as imTED's released code does (there, tensors
             whose shape changes are not loaded).
-        seed: Of the new rows.
+        seed: Seeds the new rows.
         parts: Where the detector has its class layers.
 
     Raises:

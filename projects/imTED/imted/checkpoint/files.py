@@ -239,7 +239,7 @@ def save_state_dict(
         weights: Tensors by name.
         path: Where to; ``.safetensors`` is written as such, anything else as
             ``{"model": state_dict}`` by torch. Its folder is made if need be.
-        description: Of a detector's file.
+        description: What a detector's file says of itself.
 
     Raises:
         UserError: The file can't be written.

@@ -37,7 +37,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
     anything may replace None, and text an empty string.
 
     Args:
-        path: Of a LazyConfig (.py, or the config.yaml saved by a run); one that comes with this
+        path: A LazyConfig (.py, or the config.yaml saved by a run); one that comes with this
             project is found from any folder.
         overrides: `key=value` with values in Hydra's grammar. Where the config holds text, what
             Hydra can't read is taken literally, so that any path can be written.

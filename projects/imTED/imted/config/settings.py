@@ -315,7 +315,7 @@ class Run:
     Attributes:
         cfg: The config.
         device: Where the model is.
-        amp_dtype: Of autocast; None for full precision.
+        amp_dtype: The precision of autocast; None for full precision.
     """
 
     cfg: DictConfig

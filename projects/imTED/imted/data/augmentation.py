@@ -20,7 +20,7 @@ class ScaleJitter(T.Augmentation):
         """Keep the settings.
 
         Args:
-            side: Of the square, in pixels.
+            side: The side of the square, in pixels.
             least: The lowest scale.
             most: The highest.
         """

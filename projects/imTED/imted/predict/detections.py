@@ -25,7 +25,7 @@ class Detections(Instances):
 
         Args:
             image_size: Height and width of the image in pixels.
-            description: Of the detector: the classes' names and ids.
+            description: What the detector says of itself: the classes' names and ids.
             **fields: See the class.
         """
         super().__init__(image_size, **fields)

@@ -93,7 +93,7 @@ class StopHook(HookBase):
         """Keep what saves.
 
         Args:
-            checkpointer: Of the run.
+            checkpointer: The run's checkpointer.
             periodic: The hook that may have saved already; None where this process saves nothing.
         """
         self._checkpointer = checkpointer

@@ -55,7 +55,7 @@ def reconstruct(
     Args:
         mae: The model.
         images: RGB images (N, 3, H, W), uint8, both sides multiples of the patch size.
-        seed: Of the patches' choice.
+        seed: Seeds the choice of patches.
 
     Returns:
         The images with their hidden patches grey, and with these as the model predicts them;

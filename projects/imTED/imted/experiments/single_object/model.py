@@ -82,8 +82,8 @@ class SingleObjectLocalizer(ImageModel):
             pixel_mean: Mean of each channel (RGB), in [0, 255].
             pixel_std: Standard deviation of each channel.
             variant: A key of :data:`VARIANTS`.
-            l1_weight: Of the L1 distance between boxes, summed over their four numbers.
-            giou_weight: Of the GIoU loss.
+            l1_weight: Weight of the L1 distance between boxes, summed over their four numbers.
+            giou_weight: Weight of the GIoU loss.
 
         Raises:
             UserError: If `variant` is not a key of :data:`VARIANTS`.

@@ -20,9 +20,9 @@ class Difference:
     """A metric of two runs, and the interval of their difference.
 
     Attributes:
-        first: Of the first run, from 0 to 1; NaN without objects, here and below.
-        second: Of the second run.
-        low: Of the second minus the first, the interval's lower end.
+        first: The metric of the first run, from 0 to 1; NaN without objects, here and below.
+        second: The metric of the second run.
+        low: The lower end of the interval of the second minus the first.
         high: Its upper end.
     """
 
@@ -51,7 +51,7 @@ def compare(
         first: Evaluation of the run that the other is compared with.
         second: Evaluation of the other.
         num_resamples: How often the images are drawn.
-        seed: Of the draws.
+        seed: Seeds the draws.
 
     Returns:
         The differences of COCO's metrics by name, and of AP by class.

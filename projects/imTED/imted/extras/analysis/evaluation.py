@@ -91,7 +91,7 @@ def class_matches(evaluation: COCOeval, class_index: int, area: int = 0) -> Clas
     Args:
         evaluation: After `evaluate`.
         class_index: From 0, by ascending category id.
-        area: Of objects and detections: 0 all, 1 small, 2 medium, 3 large.
+        area: Size of objects and detections: 0 all, 1 small, 2 medium, 3 large.
     """
     num_images, num_areas = len(evaluation.params.imgIds), len(evaluation.params.areaRng)
     start = (class_index * num_areas + area) * num_images

@@ -16,13 +16,13 @@ class ImageMatches:
         image_id: The json's.
         detections: Ids of the detections, (D,).
         scores: (D,)
-        classes: Of the detections, (D,), from 0 by ascending category id.
+        classes: Classes of the detections, (D,), from 0 by ascending category id.
         match: The place of the object that COCO matched each detection to, (D,); -1 for none.
         objects: Ids of the annotations, (G,).
         object_classes: (G,)
         crowd: Whether an object is a crowd, (G,), which makes its detections neither right nor
             wrong.
-        ious: Of every detection with every object, (D, G); with a crowd, the part of the
+        ious: IoUs of all detections with all objects, (D, G); with a crowd, the part of the
             detection that lies in it.
     """
 

@@ -35,8 +35,8 @@ def save_precision_curves(
 
     Args:
         curves: IoU threshold -> (K + 1, 101), the last row their mean.
-        names: Of the K classes.
-        path: Of the PNG.
+        names: Names of the K classes.
+        path: Where to write the PNG.
     """
     figure = Figure((5.2 * len(curves), 4.2), dpi=DPI, layout="constrained")
     panels = figure.subplots(1, len(curves), squeeze=False)[0]

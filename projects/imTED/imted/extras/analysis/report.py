@@ -39,7 +39,7 @@ def write_analysis(
     Args:
         title: What the run is called.
         truth: The annotations.
-        evaluation: Of the run's predictions.
+        evaluation: What COCO's evaluation has made of the run's predictions.
         output: The folder of the report; made if need be.
         threshold: Score of the confusion matrix and of the drawings; by default that of the best
             F1 that all classes share.

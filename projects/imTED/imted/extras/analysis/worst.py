@@ -51,7 +51,7 @@ def draw_worst(
 
     Args:
         truth: The annotations, and where the images are.
-        evaluation: Of the predictions.
+        evaluation: What COCO's evaluation has made of the predictions.
         images: All images.
         errors: What is wrong in each.
         threshold: That of the errors; detections of a lower score are left out.

@@ -55,8 +55,8 @@ class Training:
     """A run as a job: it resumes what its folder holds.
 
     Attributes:
-        words: Of train_net.py's command line.
-        folder: Of the run.
+        words: The words of train_net.py's command line.
+        folder: The run's folder.
         slot: Where it runs.
     """
 
@@ -122,7 +122,7 @@ def run_here(
     Args:
         runs: What to run.
         slots: Where.
-        folder: Of submitit's files.
+        folder: Where submitit keeps its files.
         tick: Is called every second.
     """
     if slots[0].cores:  # else each run would start a thread for every core
@@ -162,11 +162,11 @@ def run_on_slurm(
 
     Args:
         runs: What to run.
-        folder: Of submitit's files.
+        folder: Where submitit keeps its files.
         tick: Is called every second.
         jobs: How many at a time; None leaves that to Slurm.
-        num_gpus: Of a run; 0 for none.
-        options: Of sbatch, such as `partition`, without which Slurm's defaults hold.
+        num_gpus: GPUs for each run; 0 for none.
+        options: Options of sbatch, such as `partition`, without which Slurm's defaults hold.
 
     Raises:
         UserError: Slurm isn't there or refuses the jobs.

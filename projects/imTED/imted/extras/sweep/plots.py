@@ -19,7 +19,7 @@ def save_metrics(values: Mapping[str, Mapping[str, float]], metric: str, path: s
     Args:
         values: Experiment -> seed -> value.
         metric: Its name.
-        path: Of the PNG.
+        path: Where to write the PNG.
     """
     figure = Figure((6.4, 1.2 + 0.36 * len(values)), dpi=DPI, layout="constrained")
     axes = figure.subplots()
@@ -42,7 +42,7 @@ def save_curves(curves: Mapping[str, Sequence[Curve]], metric: str, path: str) -
     Args:
         curves: Experiment -> one curve for each seed.
         metric: Its name.
-        path: Of the PNG.
+        path: Where to write the PNG.
     """
     figure = Figure((6.8, 4.4), dpi=DPI, layout="constrained")
     axes = figure.subplots()

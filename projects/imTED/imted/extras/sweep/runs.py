@@ -30,8 +30,8 @@ class PlannedRun:
 
     Attributes:
         point: The point.
-        folder: Of the run.
-        words: Of train_net.py's command line.
+        folder: The run's folder.
+        words: The words of train_net.py's command line.
         config: The composed config, flat.
         max_iter: Iterations.
         evaluates: Whether it ends with an evaluation.
@@ -78,7 +78,7 @@ def plan(
         config_file: See :func:`imted.config.load.load_config`.
         points: The points.
         output: The folder of the sweep.
-        num_gpus: Of a run.
+        num_gpus: GPUs for each run.
         here: Whether the runs are to happen on this machine, whose devices are then checked.
 
     Raises:

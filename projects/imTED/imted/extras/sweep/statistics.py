@@ -14,8 +14,8 @@ class Difference(NamedTuple):
     Attributes:
         pairs: Number of seeds that both have.
         mean: Mean difference.
-        half_width: Of its 95 % confidence interval; NaN for one pair.
-        p: Of the two-sided paired t-test that the true difference is zero; NaN for one pair.
+        half_width: Half the width of its 95 % confidence interval; NaN for one pair.
+        p: The p-value of a two-sided paired t-test for no difference; NaN for one pair.
     """
 
     pairs: int
@@ -28,7 +28,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     """Return the mean and half the width of its confidence interval, by Student's t.
 
     Args:
-        values: Of independent runs; the half-width of one alone is NaN.
+        values: The results of independent runs; the half-width of one alone is NaN.
         confidence: The probability that the interval holds the true mean, if the values are
             normal.
     """
@@ -43,8 +43,8 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Dif
     """Compare runs with a baseline, seed by seed, by Student's paired t-test.
 
     Args:
-        values: Of each seed.
-        baseline: Of the same seeds, in the same order; at least one.
+        values: The result of each seed.
+        baseline: Results of the same seeds, in the same order; at least one.
     """
     differences = np.subtract(values, baseline)
     mean, half = mean_interval(list(differences))
