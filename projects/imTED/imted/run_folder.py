@@ -65,7 +65,7 @@ def locked(folder: str) -> Iterator[None]:
 
 
 def in_use(folder: str) -> bool:
-    """Tell whether another process runs in a folder, as :func:`locked` would refuse."""
+    """Tell whether another process runs in a folder, as `locked` would refuse."""
     try:
         with open(os.path.join(folder, LOCK), "r+", encoding="utf-8") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

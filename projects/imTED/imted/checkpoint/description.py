@@ -50,7 +50,7 @@ class Description:
         """Read it back.
 
         Args:
-            values: What :meth:`to_dict` returned; entries of a later version are left out.
+            values: What `to_dict` returned; entries of a later version are left out.
             path: The file, for errors.
 
         Raises:

@@ -88,7 +88,7 @@ def read_description(path: str, field: str = "train.init_checkpoint") -> Descrip
     """Read what a detector's file says of itself; the weights stay on the disk.
 
     Args:
-        path: See :func:`read_state_dict`.
+        path: See `read_state_dict`.
         field: What names the path, for messages.
 
     Returns:
@@ -215,7 +215,7 @@ def save_mae(model: MaskedAutoencoder, path: str) -> None:
 
     Args:
         model: Encoder and decoder.
-        path: A file gets the layout of MAE's own, see :func:`save_state_dict`; a path without a
+        path: A file gets the layout of MAE's own, see `save_state_dict`; a path without a
             suffix is a folder for transformers' ``ViTMAEForPreTraining.from_pretrained``.
 
     Raises:

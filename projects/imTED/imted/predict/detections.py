@@ -11,7 +11,7 @@ from imted.checkpoint import Description
 
 
 class Detections(Instances):
-    """Detectron2's `Instances`, with :meth:`to_coco`.
+    """Detectron2's `Instances`, with `to_coco`.
 
     Fields: `pred_boxes` (Boxes, XYXY in pixels), `scores`, `pred_classes` (N) and, of a detector
     of masks, `pred_masks` (N, H, W) bool; of an image in tiles an array of N COCO RLEs, because

@@ -77,7 +77,7 @@ def reconstruct(
 
 
 def denormalize_patches(normalised: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
-    """Undo :func:`imted.modeling.masked_autoencoder.normalize_patches`.
+    """Undo `imted.modeling.masked_autoencoder.normalize_patches`.
 
     Args:
         normalised: Patches (N, L, p * p * 3) of mean 0 and variance 1.

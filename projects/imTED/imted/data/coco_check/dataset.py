@@ -165,7 +165,7 @@ def summarize(report: Report, output_dir: str) -> dict[str, Split]:
 
     Args:
         report: A report without fatal findings.
-        output_dir: The run's folder, see :func:`imted.data.coco_check.report.write_repaired`.
+        output_dir: The run's folder, see `imted.data.coco_check.report.write_repaired`.
     """
     splits = {}
     for data, path in zip(report.datasets, write_repaired(report, output_dir), strict=True):

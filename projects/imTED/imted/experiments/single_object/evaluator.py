@@ -106,7 +106,7 @@ def mean_average_precision(
         true_classes: (N,).
 
     Returns:
-        For each of :data:`IOU_THRESHOLDS`, in [0, 1].
+        For each of `IOU_THRESHOLDS`, in [0, 1].
     """
     order = np.argsort(-scores, kind="stable")
     classes = classes[order]
