@@ -114,12 +114,6 @@ def test_readme_is_short():
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_words(name):
-    text = (ROOT / name).read_text().lower()
-    assert not re.findall(r"\b(?:rungs?|mend(?:s|ed|ing)?)\b", text)
-
-
-@pytest.mark.parametrize("name", PAGES)
 def test_blocks_name_their_language(name):
     blocks = split_page(name)[1]
     assert not [f"{name}:{line}" for line, language, _ in blocks if language not in LANGUAGES]
