@@ -2,14 +2,17 @@
 # make pretrain-demo   a masked autoencoder from nothing (a few minutes)
 # make test            the tests
 # make lint            style, imports between packages, types
+# make docs            the pages and docstrings as a site, build/site
 #
-# Each sets up .venv from the pinned requirements when it is missing or they have changed.
+# Each sets up .venv from the pinned requirements when it is missing or they have changed; docs
+# needs a small one of its own alone.
 # In an environment of your own (docs/install.md) run the Python commands below as they stand.
 
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 READY := $(VENV)/.ready
+DOCS := .venv-docs
 UNFINISHED := $(VENV)/.unfinished
 # Where Detectron2 looks for data, too.
 DATASETS := $(or $(DETECTRON2_DATASETS),datasets)
@@ -20,7 +23,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12)
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,\
     $(shell $(p) -c '$(SUPPORTED)' 2>/dev/null && echo $(p))))
 
-.PHONY: demo pretrain-demo test lint
+.PHONY: demo pretrain-demo test lint docs
 
 demo: $(READY) $(SHAPES)
 	$(RUN) train_net.py --config-file configs/quickstart.py train.overwrite=true
@@ -37,6 +40,10 @@ lint: $(READY)
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(RUN) -m mypy
+
+# The docstrings are read, not imported: neither torch nor this package has to be installed.
+docs: $(DOCS)/.ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 
 # The json of the last split is written last, so it stands for all of them.
 $(SHAPES): datasets/prepare_shapes.py $(wildcard datasets/synthetic/*.py) | $(READY)
@@ -64,3 +71,8 @@ $(READY): requirements/lock.txt requirements/detectron2.txt
 	        --requirement requirements/detectron2.txt; }
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@rm -f $(UNFINISHED) && touch $@
+
+$(DOCS)/.ready: requirements/docs.txt
+	@python="$(PYTHON)"; $${python:-python3} -m venv --clear $(DOCS)
+	@$(DOCS)/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
+	@touch $@

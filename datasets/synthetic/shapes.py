@@ -156,7 +156,7 @@ def _draw_mask(
         centre: Its x and y, pixels.
         extent: Width and height before rotation, pixels.
         angle: Radians.
-        side: Of the square image, pixels.
+        side: The side of the square image, in pixels.
     """
     cos, sin = math.cos(angle), math.sin(angle)
     rotation = np.array([(cos, sin), (-sin, cos)])

@@ -34,12 +34,12 @@ class Contestant:
     """What trains, and what came of it.
 
     Attributes:
-        name: Of the table.
+        name: Its name in the table.
         tree: The code's folder.
         config: A config of that folder, or an absolute path.
-        first: Of each training, seconds from the command to the end of the first iteration.
-        step: Of each training, seconds of an iteration, the first left out.
-        losses: Of the last training.
+        first: For each training, seconds from the command to the end of the first iteration.
+        step: For each training, seconds of an iteration, the first left out.
+        losses: Losses of the last training.
     """
 
     name: str

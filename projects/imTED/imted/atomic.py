@@ -44,14 +44,14 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
 
 
 def write_text(text: str, path: str | os.PathLike) -> None:
-    """Write a text file, see :func:`replacing`; its folder is made if need be."""
+    """Write a text file, see `replacing`; its folder is made if need be."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with replacing(path) as partial:
         Path(partial).write_text(text, encoding="utf-8")
 
 
 def write_json(content: Any, path: str | os.PathLike, indent: int | None = None) -> None:
-    """Write a json file as :func:`write_text` does."""
+    """Write a json file as `write_text` does."""
     write_text(json.dumps(content, indent=indent), path)
 
 

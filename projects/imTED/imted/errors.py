@@ -71,7 +71,7 @@ def print_any_text() -> None:
 def exit_status(main: Callable[P, int | None]) -> Callable[P, int]:
     """Make a command line's `main` return its exit status, 0 unless it says otherwise.
 
-    What :func:`sentence_of` has a sentence for is printed as one line: status 1.
+    What `sentence_of` has a sentence for is printed as one line: status 1.
     """
 
     @functools.wraps(main)

@@ -37,7 +37,7 @@ def get_config_file(config_path: str) -> str:
 
 
 def get_config(config_path: str) -> DictConfig:
-    """Load a config by its name; see :func:`get_config_file`."""
+    """Load a config by its name; see `get_config_file`."""
     return LazyConfig.load(get_config_file(config_path))
 
 
@@ -45,7 +45,7 @@ def get(config_path: str, device: str | None = None) -> nn.Module:
     """Build a config's model, with random weights.
 
     Args:
-        config_path: See :func:`get_config_file`.
+        config_path: See `get_config_file`.
         device: Where to; by default the config's `train.device`.
     """
     cfg = get_config(config_path)

@@ -72,7 +72,7 @@ def locked(folder: str) -> Iterator[None]:
 
 
 def in_use(folder: str) -> bool:
-    """Tell whether another process runs in a folder, as :func:`locked` would refuse."""
+    """Tell whether another process runs in a folder, as `locked` would refuse."""
     try:
         with open(os.path.join(folder, _LOCK), "r+", encoding="utf-8") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -85,7 +85,7 @@ def prepare(folder: str, resume: bool, overwrite: bool) -> None:
     """Guard a run that is in a folder, and clear what a killed process has left half written.
 
     Args:
-        folder: Of the new run, or of the one to resume; locked.
+        folder: The folder of the new run, or of the one to resume; locked.
         resume: Whether to continue a run.
         overwrite: Whether a new run takes the place of an old one, whose files are removed.
 
@@ -193,7 +193,7 @@ def keep_metrics(folder: str, before: int) -> list[dict[str, Any]]:
     """Remove from metrics.json what a resumed run will do again.
 
     Args:
-        folder: Of the run.
+        folder: The run's folder.
         before: The first iteration that is done again.
 
     Returns:

@@ -90,7 +90,7 @@ def average_precision(detections, objects, in_bin, threshold) -> tuple[float, fl
     Args:
         detections: (image id, mask, score).
         objects: (image id, mask, ratio, crowd).
-        in_bin: Of a ratio.
+        in_bin: Whether a ratio is in the bin.
     """
     counted = {i for i, (_, _, ratio, crowd) in enumerate(objects) if in_bin(ratio) and not crowd}
     if not counted:

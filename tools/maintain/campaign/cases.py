@@ -35,7 +35,7 @@ class Case:
 
     Attributes:
         name: What it is.
-        words: Of the command line.
+        words: The words of the command line.
         build: Changes the folder of the data first.
         mentions: What the sentence must have, so that the case is refused for what it is.
         verdict: REFUSED by one sentence, WARNED of on the console, FINE, or ANY of them.

@@ -78,7 +78,7 @@ def interrupt(folder: Path, aim: str, seconds: float, signum: int) -> int:
     """Start a run, send a signal at a moment, and return the status.
 
     Args:
-        folder: Of the run.
+        folder: The run's folder.
         aim: "any" waits from the reading of the config, "save" and "evaluation" wait for
             one of these.
         seconds: How long to wait at the moment that is aimed at.

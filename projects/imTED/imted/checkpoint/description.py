@@ -29,7 +29,7 @@ class Description:
         pixel_std: Standard deviation of each channel.
         augmentations: What is done to a test image: the arguments of each of Detectron2's or this
             project's augmentations, and its class as `_target_`. None: the config alone says it.
-        version: Of this project, when the file was written.
+        version: This project's version when the file was written.
     """
 
     classes: tuple[str, ...]
@@ -50,8 +50,8 @@ class Description:
         """Read it back.
 
         Args:
-            values: What :meth:`to_dict` returned; entries of a later version are left out.
-            path: Of the file, for errors.
+            values: What `to_dict` returned; entries of a later version are left out.
+            path: The file, for errors.
 
         Raises:
             UserError: Something is missing or of another kind, or an augmentation is not one of

@@ -88,7 +88,7 @@ def read_description(path: str, field: str = "train.init_checkpoint") -> Descrip
     """Read what a detector's file says of itself; the weights stay on the disk.
 
     Args:
-        path: See :func:`read_state_dict`.
+        path: See `read_state_dict`.
         field: What names the path, for messages.
 
     Returns:
@@ -215,7 +215,7 @@ def save_mae(model: MaskedAutoencoder, path: str) -> None:
 
     Args:
         model: Encoder and decoder.
-        path: A file gets the layout of MAE's own, see :func:`save_state_dict`; a path without a
+        path: A file gets the layout of MAE's own, see `save_state_dict`; a path without a
             suffix is a folder for transformers' ``ViTMAEForPreTraining.from_pretrained``.
 
     Raises:
@@ -239,7 +239,7 @@ def save_state_dict(
         weights: Tensors by name.
         path: Where to; ``.safetensors`` is written as such, anything else as
             ``{"model": state_dict}`` by torch. Its folder is made if need be.
-        description: Of a detector's file.
+        description: What a detector's file says of itself.
 
     Raises:
         UserError: The file can't be written.

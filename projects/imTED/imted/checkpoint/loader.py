@@ -34,7 +34,7 @@ def load_checkpoint(
 
     A MAE checkpoint (official layout, or a pre-training run's own) migrates: the encoder becomes
     the backbone; final norm, decoder embedding, positions and blocks become the box head, as far
-    as it takes them over (:attr:`imted.modeling.MAEDecoder.migrated`; Detectron2's own heads take
+    as it takes them over (`imted.modeling.MAEDecoder.migrated`; Detectron2's own heads take
     none). Position embeddings are resized when the grid differs, the kernel of the
     patch embedding when the patch size does. Any other file must hold the model's own weights: a
     detector's own file, or one that imTED's authors released (mmdetection's layout), of which
@@ -80,7 +80,7 @@ def load_checkpoint(
 
 
 def load_trained(model: nn.Module, path: str, averaged: bool = False) -> LoadReport:
-    """Load what a training has saved; as :func:`load_checkpoint`, but nothing may start at random.
+    """Load what a training has saved; as `load_checkpoint`, but nothing may start at random.
 
     Raises:
         UserError: Also if the file is a masked autoencoder's or holds a part of the model alone.

@@ -37,7 +37,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
     anything may replace None, and text an empty string.
 
     Args:
-        path: Of a LazyConfig (.py, or the config.yaml saved by a run); one that comes with this
+        path: A LazyConfig (.py, or the config.yaml saved by a run); one that comes with this
             project is found from any folder.
         overrides: `key=value` with values in Hydra's grammar. Where the config holds text, what
             Hydra can't read is taken literally, so that any path can be written.
@@ -56,11 +56,11 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def override_config(cfg: DictConfig, overrides: Sequence[str], path: str) -> None:
-    """Override values in place, as :func:`load_config` does.
+    """Override values in place, as `load_config` does.
 
     Args:
         cfg: The config.
-        overrides: See :func:`load_config`.
+        overrides: See `load_config`.
         path: The config's file, for errors.
     """
     for override in overrides:
@@ -272,7 +272,7 @@ def _fits(value: Any, present: Any) -> bool:
 
 
 def _is_optional(cfg: DictConfig, key: str) -> bool:
-    """Tell whether :class:`imted.config.settings.TrainSettings` lets a key be null."""
+    """Tell whether `imted.config.settings.TrainSettings` lets a key be null."""
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(cfg, parent)
     settings = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None

@@ -218,7 +218,7 @@ _OTHER_CHOICES = {
 
 
 def complete_train(cfg: DictConfig, path: str) -> None:
-    """Give `cfg.train` the types of :class:`TrainSettings`, and the defaults it doesn't set.
+    """Give `cfg.train` the types of `TrainSettings`, and the defaults it doesn't set.
 
     Args:
         cfg: The config, changed in place. Detectron2's own configs set a part of the keys.
@@ -315,7 +315,7 @@ class Run:
     Attributes:
         cfg: The config.
         device: Where the model is.
-        amp_dtype: Of autocast; None for full precision.
+        amp_dtype: The precision of autocast; None for full precision.
     """
 
     cfg: DictConfig
@@ -358,7 +358,7 @@ def _device(name: str) -> torch.device:
 
 
 def make_output_dir(cfg: DictConfig) -> None:
-    """Make `train.output_dir`, see :func:`make_folder`."""
+    """Make `train.output_dir`, see `make_folder`."""
     make_folder(cfg.train.output_dir, "train.output_dir")
 
 

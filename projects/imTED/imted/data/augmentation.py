@@ -20,7 +20,7 @@ class ScaleJitter(T.Augmentation):
         """Keep the settings.
 
         Args:
-            side: Of the square, in pixels.
+            side: The side of the square, in pixels.
             least: The lowest scale.
             most: The highest.
         """
@@ -60,7 +60,7 @@ def large_scale_jitter(resize: T.ResizeShortestEdge) -> Augmentations:
     """Flips, and 0.1 to 2 times the size, cropped (Ghiasi et al. 2021); ViTDet's on COCO.
 
     Args:
-        resize: As for :func:`detr`.
+        resize: As for `detr`.
     """
     return [T.RandomFlip(horizontal=True), *_scaled_crop(resize, 0.1, 2.0)]
 
@@ -69,7 +69,7 @@ def strong(resize: T.ResizeShortestEdge) -> Augmentations:
     """Flips, 0.5 to 1.5 times the size, cropped, and other light; for small sets of photos.
 
     Args:
-        resize: As for :func:`detr`.
+        resize: As for `detr`.
     """
     return [
         T.RandomFlip(horizontal=True),

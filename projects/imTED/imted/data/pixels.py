@@ -25,7 +25,7 @@ def read_pixels(path: str, channels: str) -> np.ndarray:
     """Read an image file as Detectron2 does, upright.
 
     Args:
-        path: Of the file.
+        path: The file's path.
         channels: "RGB" or "BGR".
 
     Returns:

@@ -22,7 +22,7 @@ class SharedRecords(Sequence[dict]):
     """
 
     def __init__(self, path: str) -> None:
-        """Map what :meth:`write` has written; the file's name may go afterwards."""
+        """Map what `write` has written; the file's name may go afterwards."""
         stored = torch.load(path, mmap=True, weights_only=True)
         self._bytes: torch.Tensor = stored["bytes"]
         self._ends: torch.Tensor = stored["ends"]

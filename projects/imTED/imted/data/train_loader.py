@@ -48,7 +48,7 @@ def build_train_loader(
             dataset takes its place.
         total_batch_size: Images in a batch, over all processes.
         num_workers: Processes that load, for each training process; 0 loads in the process itself.
-        seed: Of the order and of the augmentation; None draws one that all processes share, as
+        seed: Seeds order and augmentation; None draws one that all processes share, as
             Detectron2 does. train_net.py gives `train.seed`.
         aspect_ratio_grouping: Landscape and portrait images go to separate batches, which saves
             padding. Needs "width" and "height" in the dicts; without them nothing is grouped.

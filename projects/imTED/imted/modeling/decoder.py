@@ -78,7 +78,7 @@ class ReconstructionDecoder(MAEDecoder):
 
         Args:
             patch_size: Side of a patch in pixels.
-            **kwargs: See :class:`MAEDecoder`.
+            **kwargs: See `MAEDecoder`.
         """
         super().__init__(**kwargs)
         dim = self.decoder_embed.out_features
@@ -131,9 +131,9 @@ class DecoderBoxHead(MAEDecoder):
         Args:
             norm_rois: True applies the encoder's final norm to the tokens of each RoI, as imTED
                 does. False leaves it to the caller, who pools RoIs from a map that
-                :meth:`norm_map` has normed.
-            interpolate_offset: See :func:`imted.modeling.positions.resize_position_embedding`.
-            **kwargs: See :class:`MAEDecoder`.
+                `norm_map` has normed.
+            interpolate_offset: See `imted.modeling.positions.resize_position_embedding`.
+            **kwargs: See `MAEDecoder`.
         """
         super().__init__(average=True, **kwargs)
         self.norm_rois = norm_rois

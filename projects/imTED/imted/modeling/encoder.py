@@ -20,7 +20,7 @@ class MAEEncoder(Backbone):
     """Plain ViT with global attention, every parameter named as in a MAE checkpoint.
 
     The encoder's final norm is not here: in imTED it is applied to each RoI's tokens, by the
-    decoder (imTED, Sec. 3.2), so it lives in :class:`imted.modeling.MAEDecoder`.
+    decoder (imTED, Sec. 3.2), so it lives in `imted.modeling.MAEDecoder`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class MAEEncoder(Backbone):
             mlp_ratio: Hidden width of the MLP over `embed_dim`.
             drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
             use_act_checkpoint: Recompute each block in the backward pass to save memory.
-            interpolate_offset: See :func:`imted.modeling.positions.resize_position_embedding`;
+            interpolate_offset: See `imted.modeling.positions.resize_position_embedding`;
                 images of the pre-training's size have the positions as they are in any case.
             out_feature: Name of the last block's map in the output.
             early_blocks: Blocks, counted from 1, whose maps are in the output as well, that of

@@ -1,7 +1,7 @@
 """From a MAE checkpoint to a model's parameters: names, positions, patch size.
 
 The names inside encoder and decoder are MAE's own, so a parameter migrates by its prefix
-(:meth:`imted.modeling.parts.ModelParts.mae_key`).
+(`imted.modeling.parts.ModelParts.mae_key`).
 """
 
 import re
@@ -42,7 +42,7 @@ class Taken:
     Attributes:
         values: The tensors by their names in the model, fitted to it.
         sources: Name in the model -> key in the checkpoint.
-        changes: Name in the model -> what :func:`adapt` did to its tensor, where it did.
+        changes: Name in the model -> what `adapt` did to its tensor, where it did.
     """
 
     values: dict[str, torch.Tensor]
@@ -60,7 +60,7 @@ def migrate(model: nn.Module, weights: Mapping[str, torch.Tensor], source: str) 
 
     Raises:
         UserError: The model migrates the decoder and the checkpoint has none, or see
-            :func:`take_values`.
+            `take_values`.
     """
     parts = parts_of(model)
     has_decoder = any(key.startswith("decoder_blocks.") for key in weights)
@@ -85,7 +85,7 @@ def adapt(key: str, value: torch.Tensor, target: torch.Tensor) -> tuple[torch.Te
         target: The model's.
 
     Returns:
-        The tensor, and what was done: :data:`RESIZED`, :data:`RESAMPLED` or "". A tensor that
+        The tensor, and what was done: `RESIZED`, `RESAMPLED` or "". A tensor that
         doesn't fit otherwise is returned as it is.
     """
     if value.shape == target.shape:

@@ -33,7 +33,7 @@ class ModelParts:
     Attributes:
         encoder: The MAE encoder.
         decoder: The module that takes over the MAE's final norm and decoder, or parts of them.
-        migrated: What it takes over (:attr:`imted.modeling.MAEDecoder.migrated`).
+        migrated: What it takes over (`imted.modeling.MAEDecoder.migrated`).
         modulator: The pooler with the modulator's scale and projection.
         box_predictor: Detectron2's layers of class logits and box deltas.
         class_modules: All modules whose parameters depend on the number of classes.

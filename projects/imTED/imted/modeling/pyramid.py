@@ -75,7 +75,7 @@ class ReleasedPyramid(EncoderPyramid):
         Args:
             norm: Between the upsamplings of p2, a name that Detectron2's ``get_norm`` knows.
                 "SyncBN" needs GPUs where several processes train; "BN" has the same parameters.
-            **kwargs: See :class:`EncoderPyramid`.
+            **kwargs: See `EncoderPyramid`.
         """
         layer_norm = partial(LayerNorm, eps=1e-5)
         super().__init__(norm=layer_norm, **kwargs)

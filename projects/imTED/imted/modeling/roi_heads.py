@@ -70,11 +70,11 @@ class ImTEDROIHeads(StandardROIHeads):
         """Take imTED's box branch, or what a variant leaves of it.
 
         Args:
-            variant: A key of :data:`VARIANTS`.
+            variant: A key of `VARIANTS`.
             box_in_features: Names of the pyramid's levels, fine to coarse, then of the encoder's
                 feature.
             box_pooler: Reads these maps. A pooler of one's own serves the variant "imted" alone:
-                the others are made of a :class:`ModulatedPooler`'s two groups.
+                the others are made of a `ModulatedPooler`'s two groups.
             box_head: Reads what the pooler gives, (R, channels, S, S). A head of one's own, such
                 as Detectron2's convolutions, serves the variants "imted" and "integral".
             box_predictor: Detectron2's, of the head's output.

@@ -64,7 +64,7 @@ class TransformerBlocks(nn.ModuleList):
             mlp_ratio: Hidden width of the MLP over `dim`.
             drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
             use_act_checkpoint: Recompute each block in the backward pass to save memory.
-            average: Whether the last block is an :class:`AveragingBlock`.
+            average: Whether the last block is an `AveragingBlock`.
         """
         rates = torch.linspace(0, drop_path_rate, depth, device="cpu").tolist()
         kinds = [Block] * (depth - 1) + [AveragingBlock if average else Block]

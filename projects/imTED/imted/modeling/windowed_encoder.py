@@ -41,7 +41,7 @@ class FusedAttention(Attention):
 class WindowedEncoder(ViT):
     """ViTDet's encoder: window attention with a few global blocks, no class token.
 
-    It takes the same MAE weights as :class:`imted.modeling.MAEEncoder`, parameter by parameter;
+    It takes the same MAE weights as `imted.modeling.MAEEncoder`, parameter by parameter;
     the class token has no place in it. Arguments are those of Detectron2's ``ViT``.
     """
 
@@ -59,7 +59,7 @@ class WindowedEncoder(ViT):
         replace_attention(self, FusedAttention)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Encode normalised images (N, 3, H, W); see :meth:`MAEEncoder.forward`."""
+        """Encode normalised images (N, 3, H, W); see `MAEEncoder.forward`."""
         x = self.patch_embed(x)
         if self.pos_embed is not None:
             x = x + get_abs_pos(self.pos_embed, self.pretrain_use_cls_token, x.shape[1:3])

@@ -11,7 +11,7 @@ from imted.checkpoint import Description
 
 
 class Detections(Instances):
-    """Detectron2's `Instances`, with :meth:`to_coco`.
+    """Detectron2's `Instances`, with `to_coco`.
 
     Fields: `pred_boxes` (Boxes, XYXY in pixels), `scores`, `pred_classes` (N) and, of a detector
     of masks, `pred_masks` (N, H, W) bool; of an image in tiles an array of N COCO RLEs, because
@@ -25,7 +25,7 @@ class Detections(Instances):
 
         Args:
             image_size: Height and width of the image in pixels.
-            description: Of the detector: the classes' names and ids.
+            description: What the detector says of itself: the classes' names and ids.
             **fields: See the class.
         """
         super().__init__(image_size, **fields)

@@ -48,7 +48,7 @@ def load_detector(
     overrides: Sequence[str] = (),
     device: str | None = None,
 ) -> nn.Module:
-    """Build a trained detector and load its weights; see :func:`load_run`.
+    """Build a trained detector and load its weights; see `load_run`.
 
     Returns:
         The model in evaluation mode, with the classes of its file.
@@ -71,7 +71,7 @@ def load_run(
     Args:
         source: The folder of a training, or a file of weights (a path or URL).
         config_file: The config; by default the config.yaml beside the weights.
-        overrides: `key=value`, see :func:`imted.config.load.load_config`; they have the last
+        overrides: `key=value`, see `imted.config.load.load_config`; they have the last
             word.
         device: By default the GPU where there is one.
 
@@ -109,7 +109,7 @@ def _cpu_has_bf16() -> bool:
 
 
 def named_weights(config_file: str, overrides: Sequence[str] = ()) -> str:
-    """Return the weights that a config and its overrides name, as a source of :func:`load_run`.
+    """Return the weights that a config and its overrides name, as a source of `load_run`.
 
     Args:
         config_file: A config; that of a training stands for the training's own weights.

@@ -67,7 +67,7 @@ class Predictor:
                 together and have one size.
 
         Raises:
-            UserError: See :func:`imted.predict.load_run`; or a number is out of its range.
+            UserError: See `imted.predict.load_run`; or a number is out of its range.
         """
         if not 0 <= threshold <= 1:
             raise UserError(f"The score threshold is {threshold}; it must be from 0 to 1.")
@@ -122,7 +122,7 @@ class Predictor:
         """Detect the objects of one image, or of each image of a list.
 
         Args:
-            images: One :data:`Picture` or a list of them. EXIF orientation is applied, as in
+            images: One `Picture` or a list of them. EXIF orientation is applied, as in
                 training.
 
         Returns:

@@ -42,8 +42,8 @@ def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Windo
     """Cover an image with tiles of one size, and add the whole image, where larger objects are.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image.
+        height: The image's height, in pixels.
+        width: The image's width.
         tile: Side of a tile.
         overlap: Least number of pixels that neighbours share.
 

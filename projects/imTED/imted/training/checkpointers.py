@@ -41,7 +41,7 @@ class DescribedCheckpointer(DetectionCheckpointer):
         """Save what Detectron2's does, with the description; whole or not at all.
 
         Args:
-            name: Of the file, without ".pth".
+            name: The file's name, without ".pth".
             **kwargs: What to save beside the checkpointables.
 
         Raises:

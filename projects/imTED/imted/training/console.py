@@ -168,7 +168,7 @@ def show_plan(run: Run, trainer: Trainer, start_iter: int, images: int | None) -
         run: The run.
         trainer: With the model and its optimizer.
         start_iter: The first iteration.
-        images: Of the training set; None where its size isn't known.
+        images: Number of training images; None where it isn't known.
     """
     train, loader = run.cfg.train, run.cfg.dataloader.train
     parameters = list(trainer.model.parameters())

@@ -15,7 +15,7 @@ class EMAHook(HookBase):
 
     Args:
         model: The model itself, not its DDP wrapper, with the weights the average starts from.
-        decay: Of the average, in [0, 1).
+        decay: What the average keeps of itself at each step, in [0, 1).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -40,7 +40,7 @@ class FrozenEvalHook(HookBase):
 
     Args:
         model: The model itself, not its DDP wrapper.
-        prefixes: As for :func:`freeze`.
+        prefixes: As for `freeze`.
     """
 
     def __init__(self, model: nn.Module, prefixes: Sequence[str]) -> None:

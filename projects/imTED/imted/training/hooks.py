@@ -91,7 +91,7 @@ class StopHook(HookBase):
         """Keep what saves.
 
         Args:
-            checkpointer: Of the run.
+            checkpointer: The run's checkpointer.
             periodic: The hook that may have saved already; None where this process saves nothing.
         """
         self._checkpointer = checkpointer
@@ -150,7 +150,7 @@ class CatchUpHook(HookBase):
 class BestCheckpointer(D2BestCheckpointer):
     """Keep the best weights, and remember across `--resume` how good they were.
 
-    Writes a record beside the weights, see :func:`imted.run_folder.read_best`.
+    Writes a record beside the weights, see `imted.run_folder.read_best`.
     """
 
     def before_train(self) -> None:

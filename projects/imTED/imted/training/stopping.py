@@ -28,7 +28,7 @@ class Stopped(BaseException):
 
     Attributes:
         signum: The signal; None where another process had it.
-        status: Of the process at its exit.
+        status: The exit status of the process.
     """
 
     def __init__(self, signum: int | None, message: str) -> None:
@@ -120,7 +120,7 @@ def stop_between_batches(number: int) -> Callable[[], None]:
     """Return what an evaluation calls before each batch: it ends at a signal, on all processes.
 
     Args:
-        number: Of this process's batches; processes have unequal ones.
+        number: How many batches this process has; others may have more or fewer.
     """
     common = min(comm.all_gather(number))
     batches = itertools.count()

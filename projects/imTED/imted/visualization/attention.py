@@ -42,7 +42,7 @@ def box_attention(
         boxes: XYXY in pixels of the image's own size, (R, 4).
 
     Returns:
-        See :func:`decoder_attention`.
+        See `decoder_attention`.
 
     Raises:
         UserError: The detector has no decoder.

@@ -29,7 +29,7 @@ def save_sheet(
 
     Args:
         rows: RGB pictures (H, W, 3), uint8, of about one shape; the last row may be shorter.
-        path: Of the PNG.
+        path: Where to write the PNG.
         title: Above all; may have several lines.
         row_names: At the left of the rows.
     """
@@ -61,7 +61,7 @@ def save_losses(history: Sequence[Mapping[str, float]], path: str) -> None:
         history: What was logged, each entry with "iteration"; those of training have "lr" and
             losses, "total_loss" and "loss_…". Of several entries for one iteration, as a resumed
             run leaves them, the last counts.
-        path: Of the PNG.
+        path: Where to write the PNG.
     """
     history = [entry for entry in history if "lr" in entry]  # the others are evaluations
     by_iteration = {entry["iteration"]: entry for entry in history}
@@ -97,7 +97,7 @@ def save_modulator(scale: np.ndarray, path: str) -> None:
 
     Args:
         scale: A value per encoder channel, (D,).
-        path: Of the PNG.
+        path: Where to write the PNG.
     """
     figure = Figure((11, 4.5), dpi=DPI, layout="constrained")
     figure.suptitle(

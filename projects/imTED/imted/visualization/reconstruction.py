@@ -53,7 +53,7 @@ def reconstruct(
     Args:
         mae: The model.
         images: RGB images (N, 3, H, W), uint8, both sides multiples of the patch size.
-        seed: Of the patches' choice.
+        seed: Seeds the choice of patches.
 
     Returns:
         The images with their hidden patches grey, and with these as the model predicts them;
@@ -75,7 +75,7 @@ def reconstruct(
 
 
 def denormalize_patches(normalised: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
-    """Undo :func:`imted.modeling.masked_autoencoder.normalize_patches`.
+    """Undo `imted.modeling.masked_autoencoder.normalize_patches`.
 
     Args:
         normalised: Patches (N, L, p * p * 3) of mean 0 and variance 1.

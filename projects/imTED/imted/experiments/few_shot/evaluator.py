@@ -72,7 +72,7 @@ def group_metrics(coco_eval: COCOeval | None, category_ids: Sequence[int]) -> di
         category_ids: The classes. Those without any object are left out of the mean.
 
     Returns:
-        :data:`METRICS`, in percent; NaN where no class has an object.
+        `METRICS`, in percent; NaN where no class has an object.
     """
     if coco_eval is None:
         return dict.fromkeys(METRICS, float("nan"))

@@ -45,10 +45,10 @@ class OcclusionBinsEvaluator(PredictionsEvaluator):
         """Read the truth with its ratios, and name the bins.
 
         Args:
-            dataset_name: Of a data set with a COCO json, in Detectron2's catalogs.
+            dataset_name: Name of a data set with a COCO json, in Detectron2's catalogs.
             edges: The bins' upper ends, ascending, 1 the last; each belongs to its bin. The
                 first is 0 here: objects that are not hidden at all have a bin of their own.
-            max_detections: Of each image, by score.
+            max_detections: How many detections of each image count, by score.
 
         Raises:
             UserError: The edges don't ascend to 1, or an object has neither a ratio nor a mask.

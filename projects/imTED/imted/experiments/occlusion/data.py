@@ -66,7 +66,7 @@ def estimate_occlusion(masks: Sequence[np.ndarray]) -> list[float]:
     where something merely lies in its bay, in front of it or not.
 
     Args:
-        masks: Of the objects of one image, uint8 (H, W), 1 where visible.
+        masks: Masks of the objects of one image, uint8 (H, W), 1 where visible.
 
     Returns:
         Ratios, 0 to 1; those below `LEAST_ESTIMATE` are 0.
@@ -163,7 +163,7 @@ def write_list(path: Path, objects: Sequence[OccludedObject], source: str) -> No
     """Write a list.
 
     Args:
-        path: Of the json.
+        path: Where to write the json.
         objects: The list.
         source: What it was made from; the json's "source".
     """

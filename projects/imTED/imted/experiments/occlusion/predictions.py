@@ -24,7 +24,7 @@ class PredictionsEvaluator(DatasetEvaluator):
         """Read the truth.
 
         Args:
-            dataset_name: Of a data set with a COCO json, in Detectron2's catalogs.
+            dataset_name: Name of a data set with a COCO json, in Detectron2's catalogs.
             min_score: Predictions below it are not kept.
         """
         metadata = MetadataCatalog.get(dataset_name)

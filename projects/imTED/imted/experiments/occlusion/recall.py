@@ -41,12 +41,12 @@ class OcclusionRecallEvaluator(PredictionsEvaluator):
         """Read the lists, or derive them.
 
         Args:
-            dataset_name: Of a data set with a COCO json, in Detectron2's catalogs.
+            dataset_name: Name of a data set with a COCO json, in Detectron2's catalogs.
             occluded: List written by datasets/prepare_occlusion.py; without one it is derived
                 from the masks of the data set.
             separated: The same for the other list.
             min_iou: From which on a detection fits.
-            min_score: Of a detection.
+            min_score: The least score of a detection that counts.
             skip_unknown_ratios: Leave out objects whose occlusion ratio is unknown ("NAN" in the
                 published lists), as the authors' own script does. mmdetection counts them, and
                 so does this without the option.

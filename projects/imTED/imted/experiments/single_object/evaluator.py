@@ -106,7 +106,7 @@ def mean_average_precision(
         true_classes: (N,).
 
     Returns:
-        For each of :data:`IOU_THRESHOLDS`, in [0, 1].
+        For each of `IOU_THRESHOLDS`, in [0, 1].
     """
     order = np.argsort(-scores, kind="stable")
     classes = classes[order]
@@ -123,7 +123,7 @@ def average_precision(right: np.ndarray, objects: int) -> float:
     """Return the mean, over 101 recalls, of the best precision at that recall or a higher one.
 
     Args:
-        right: Of the detections by falling score, which are right, bool.
+        right: Whether each detection is right, by falling score, bool.
         objects: The number of true ones, positive.
     """
     found = np.cumsum(right)

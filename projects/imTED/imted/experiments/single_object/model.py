@@ -27,7 +27,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 class EncoderBoxHead(nn.Module):
-    """:class:`DecoderBoxHead` without its decoder: the encoder's norm, the mean, a new norm."""
+    """`DecoderBoxHead` without its decoder: the encoder's norm, the mean, a new norm."""
 
     def __init__(self, *, encoder_dim: int) -> None:
         """Make the two norms.
@@ -75,17 +75,17 @@ class SingleObjectLocalizer(ImageModel):
 
         Args:
             encoder: Gives its last block's map under one name.
-            decoder: Arguments of :class:`DecoderBoxHead` except `encoder_dim`; the variant
+            decoder: Arguments of `DecoderBoxHead` except `encoder_dim`; the variant
                 "encoder" has none.
             num_classes: K.
             pixel_mean: Mean of each channel (RGB), in [0, 255].
             pixel_std: Standard deviation of each channel.
-            variant: A key of :data:`VARIANTS`.
-            l1_weight: Of the L1 distance between boxes, summed over their four numbers.
-            giou_weight: Of the GIoU loss.
+            variant: A key of `VARIANTS`.
+            l1_weight: Weight of the L1 distance between boxes, summed over their four numbers.
+            giou_weight: Weight of the GIoU loss.
 
         Raises:
-            UserError: If `variant` is not a key of :data:`VARIANTS`.
+            UserError: If `variant` is not a key of `VARIANTS`.
         """
         super().__init__(pixel_mean, pixel_std)
         if variant not in VARIANTS:

@@ -47,7 +47,7 @@ def read_predictions(path: str, truth: Truth, task: str) -> list[dict[str, Any]]
     """Read COCO results and check that they belong to a data set.
 
     Args:
-        path: Of a `coco_instances_results.json`; it may be an empty list.
+        path: A `coco_instances_results.json`, which may hold an empty list.
         truth: The data set.
         task: "bbox" or "segm"; the latter needs masks on both sides.
 

@@ -33,7 +33,7 @@ class ImageErrors:
     """What is wrong in an image.
 
     Attributes:
-        kinds: Of each detection, by place; none for those that are right, ignored or below the
+        kinds: The error of each detection, by place; none if it is right, ignored or below the
             threshold.
         targets: The place of the object that a fixable error is at.
         found: Whether a detection is right about each object, (G,).

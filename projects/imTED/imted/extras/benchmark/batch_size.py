@@ -28,7 +28,7 @@ class Trial:
     """Steps of so many images on one GPU.
 
     Attributes:
-        images: Of a step.
+        images: Images in a step.
         memory: Most bytes in use; None where the memory was not enough.
         speed: Images a second; None likewise.
     """
@@ -57,7 +57,7 @@ def try_batches(run: Run, sample: dict[str, Any], images: int) -> Iterator[Trial
     Args:
         run: What is to be trained.
         sample: Stands for every image.
-        images: Of an iteration on this GPU; its divisors are tried.
+        images: Images in an iteration on this GPU; the divisors of this number are tried.
     """
     for number in (n for n in range(1, images + 1) if images % n == 0):
         trial = _try(run, sample, number)

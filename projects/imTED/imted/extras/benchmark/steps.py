@@ -38,7 +38,7 @@ def time_steps(
         batch: What each step is given.
         repeats: Timed steps.
         warm_up: Steps before.
-        device: Of the systems.
+        device: Where the systems are.
     """
     with EventStorage():  # Detectron2's losses write into it
         _time_steps(systems, batch, repeats, warm_up, device)

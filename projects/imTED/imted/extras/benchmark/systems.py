@@ -36,10 +36,10 @@ class System:
     Attributes:
         name: What it is.
         model: The model.
-        optimizer: Of it, where it trains.
-        dtype: Of autocast; None for full precision.
+        optimizer: The model's optimizer, where it trains.
+        dtype: The precision of autocast; None for full precision.
         around: Gives the context that a step runs in.
-        seconds: Of each timed step.
+        seconds: How long each timed step took.
         memory: Peak of a step in bytes; 0 on a CPU, where the process's can't be told apart.
         stages: Seconds of each stage of a step, by stage.
         flops: Floating-point operations of a step.

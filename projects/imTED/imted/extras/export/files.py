@@ -36,7 +36,7 @@ def write_torchscript(loaded: LoadedDetector, image: torch.Tensor, path: str) ->
     Args:
         loaded: The detector.
         image: An example with an object, (3, H, W), float32.
-        path: Of the file.
+        path: The file's path.
     """
     adapter = traceable(loaded.model, image)
     with _quiet(), torch.no_grad():
@@ -53,7 +53,7 @@ def write_onnx(loaded: LoadedDetector, image: torch.Tensor, path: str, fp16: boo
     Args:
         loaded: The detector.
         image: An example with an object, (3, H, W), float32.
-        path: Of the file.
+        path: The file's path.
         fp16: Store the weights in half precision; onnxruntime computes with them in full.
 
     Raises:

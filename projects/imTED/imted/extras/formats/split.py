@@ -19,7 +19,7 @@ def split_dataset(
     Args:
         content: The data set; left as it is.
         val_fraction: Part of the images, and of each class's objects, that val is to have.
-        seed: Of the order in which images are dealt.
+        seed: Seeds the order in which images are dealt.
         source: Its file, for errors.
 
     Raises:

@@ -50,7 +50,7 @@ def expand(
             names its folder all the same.
         named: Name -> overrides that make a point; these hold no sweeps.
         samples: How many values to draw for the intervals, together: random search.
-        seed: Of the draws.
+        seed: Seeds the draws.
 
     Raises:
         UserError: A word can't be read, an interval comes without `samples` or the reverse, or

@@ -34,7 +34,7 @@ class RunResults:
 
     Attributes:
         folder: Its path.
-        name: Of the experiment, which it shares with other seeds.
+        name: The experiment's name, which it shares with other seeds.
         experiment: What makes it one of that experiment: its config but for the seed.
         seed: Its seed, which tells it from the others.
         metrics: By "task/name"; None stands for one without any object.
@@ -65,7 +65,7 @@ def report(
     """Write report.md, runs.csv and plots about all runs in folders that have results.
 
     Args:
-        folders: Of runs, or of sweeps, which hold folders of runs.
+        folders: Folders of runs, or of sweeps, which hold folders of runs.
         output: Where to write.
         baseline: The name of the experiment that others are compared with; None for the first.
         wanted: Names of metrics, such as AP or bbox/AP; None for all but those of single classes.

@@ -63,7 +63,7 @@ def plan(
     tells it from the most others.
 
     Args:
-        config_file: See :func:`imted.config.load.load_config`.
+        config_file: See `imted.config.load.load_config`.
         points: What is to run.
         output: The folder of the sweep.
         num_gpus: For each run.
@@ -111,7 +111,7 @@ def write_record(run: PlannedRun, number: int) -> None:
 
 
 def read_record(folder: str | Path) -> dict[str, Any] | None:
-    """Read what :func:`write_record` has written; None where there is nothing."""
+    """Read what `write_record` has written; None where there is nothing."""
     path = Path(folder, RECORD)
     if not path.is_file():
         return None

@@ -16,8 +16,8 @@ class Difference(NamedTuple):
     Attributes:
         pairs: Number of seeds that both have.
         mean: Mean difference.
-        half_width: Of its 95 % confidence interval; NaN for one pair.
-        p: Of the two-sided paired t-test that the true difference is zero; NaN for one pair.
+        half_width: Half the width of its 95 % confidence interval; NaN for one pair.
+        p: The p-value of a two-sided paired t-test for no difference; NaN for one pair.
     """
 
     pairs: int

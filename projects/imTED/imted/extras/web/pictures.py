@@ -24,7 +24,7 @@ DISPLAY_SIDE = 1600
 
 
 class TooManyPixels(UserError):
-    """The image is larger than :data:`MAX_PIXELS`."""
+    """The image is larger than `MAX_PIXELS`."""
 
 
 def read_image(data: bytes) -> Image.Image:
@@ -32,7 +32,7 @@ def read_image(data: bytes) -> Image.Image:
 
     Raises:
         TooManyPixels: It is too large.
-        UserError: It is empty, none of :data:`FORMATS`, or damaged.
+        UserError: It is empty, none of `FORMATS`, or damaged.
     """
     if not data:
         raise UserError("The request holds no image; send the file as its body.")
