@@ -10,7 +10,14 @@ from detectron2.utils.file_io import PathManager
 from PIL import UnidentifiedImageError
 
 from imted.data.coco_check.findings import CheckedJson, name_annotation, name_image
-from imted.data.coco_check.geometry import Size, are_finite, clip_box, is_box, usable_part
+from imted.data.coco_check.geometry import (
+    Size,
+    are_finite,
+    box_of_mask,
+    clip_box,
+    is_box,
+    usable_part,
+)
 from imted.data.coco_check.plausibility import check_box_form, check_masks_of_boxes
 from imted.data.coco_json import SECTIONS, load_coco
 from imted.data.pixels import BYTE_MODES, EXIF_TURNED, inspect_image
@@ -189,29 +196,39 @@ def _check_annotations(data: CheckedJson, sizes: Mapping[int, Size]) -> None:
     free, used, kept = itertools.count(max([0, *ids]) + 1), set(), []
     for entry, image in data.annotated():
         name = name_annotation(entry, image)
-        fault, detail = _fault(entry, image, categories, sizes)
+        size = sizes.get(image["id"]) if image else None
+        stated = entry.pop("segmentation", None) or None
+        mask = usable_part(stated, size)
+        if mask and entry.get("bbox") is None:
+            data.add("box_absent", name)
+            entry["bbox"] = box_of_mask(mask)
+        fault, detail = _fault(entry, image, categories, size)
         if fault:
             data.add(fault, name + detail)
             continue
-        size = sizes.get(entry["image_id"])
-        if type(entry.get("id")) is not int or entry["id"] < 1 or entry["id"] in used:
-            data.add("annotation_repeated" if entry.get("id") in used else "annotation_id", name)
+        key = entry.get("id")
+        valid = type(key) is int and key > 0
+        if not valid or key in used:
+            data.add("annotation_repeated" if valid else "annotation_id", name)
             entry["id"] = next(free)
         used.add(entry["id"])
+        if mask:
+            entry["segmentation"] = mask
+        if mask != stated:
+            data.add("polygon_odd" if mask else "mask_unusable", name)
         box, outside = clip_box(entry["bbox"], size)
         if outside > OVERHANG:
             data.add("box_outside", name)
             entry["bbox"] = box
-            if not entry.get("segmentation"):
+            if not stated:
                 entry["area"] = box[2] * box[3]
-        _check_mask(data, entry, name, size)
         _fill_fields(data, entry, name)
         kept.append(entry)
     data.content["annotations"] = kept
 
 
 def _fault(
-    entry: dict, image: dict | None, categories: set[int], sizes: Mapping[int, Size]
+    entry: dict, image: dict | None, categories: set[int], size: Size | None
 ) -> tuple[str, str]:
     """Return the kind of finding for which an annotation is dropped, if any, and a detail."""
     box: Any = entry.get("bbox")
@@ -224,21 +241,9 @@ def _fault(
         return "box_invalid", f": {box}"
     if min(box[2:]) <= 0:
         return "box_empty", ""
-    if min(clip_box(box, sizes.get(image["id"]))[0][2:]) <= 0:
+    if min(clip_box(box, size)[0][2:]) <= 0:
         return "box_off_image", ""
     return "", ""
-
-
-def _check_mask(data: CheckedJson, entry: dict, name: str, size: Size | None) -> None:
-    """Keep the usable part of an annotation's segmentation, or take the segmentation away."""
-    mask = entry.pop("segmentation", None)
-    usable = usable_part(mask, size) if mask else None
-    if usable:
-        entry["segmentation"] = usable
-        if len(usable) < len(mask):
-            data.add("polygon_odd", name)
-    elif mask:
-        data.add("mask_unusable", name)
 
 
 def _fill_fields(data: CheckedJson, entry: dict, name: str) -> None:
