@@ -136,58 +136,58 @@ def _is_text(value: Any) -> bool:
 def _check_files(data: CheckedJson) -> dict[int, Size]:
     """Compare the images with their files, and return the sizes of these."""
     images = data.content["images"]
-    sizes: dict[int, Size] = {}
     paths = [os.path.join(data.image_root, image["file_name"]) for image in images]
+    stated = [(image.get("width"), image.get("height")) for image in images]
+    sizes: dict[int, Size] = {}
     with ThreadPoolExecutor(max_workers=8) as pool:  # the files may lie on a slow network disk
-        for image, found in zip(images, pool.map(_inspect_file, paths), strict=True):
-            name = name_image(image)
-            if isinstance(found, str):
-                kind, _, detail = found.partition(":")
-                data.add(kind, f"{name}:{detail}" if detail else name)
-                continue
-            *size, orientation = found
-            stated = [image.get("width"), image.get("height")]
-            image["width"], image["height"] = sizes[image["id"]] = (size[0], size[1])
-            wrong = _size_finding(stated, size, orientation)
-            if wrong in ("image_scaled", "image_size_wrong"):
-                sides = [f"{width}x{height}" for width, height in (stated, size)]
-                data.add(wrong, f"{name}: {sides[0]} in the json, {sides[1]} in the file")
-            elif wrong:
-                data.add(wrong, name)
-            if orientation in EXIF_SAME_SIZE or (orientation in EXIF_TURNED and size[0] == size[1]):
-                data.add("image_turned", name)
+        inspected = pool.map(_inspect_file, paths, stated)
+        for image, (size, found) in zip(images, inspected, strict=True):
+            for finding in found:
+                kind, colon, detail = finding.partition(":")
+                data.add(kind, name_image(image) + colon + detail)
+            if size is not None:
+                image["width"], image["height"] = sizes[image["id"]] = size
     return sizes
 
 
-def _inspect_file(path: str) -> tuple[int, int, int] | str:
-    """Return width, height and orientation, or the kind of finding, a colon and its detail."""
+def _inspect_file(path: str, stated: tuple) -> tuple[Size | None, list[str]]:
+    """Return an image's size, None if it can't be used, and its findings, some with a detail.
+
+    Args:
+        path: Of the file.
+        stated: Width and height in the json, or whatever stands there.
+    """
     if not PathManager.isfile(path):
-        return "image_missing"
+        return None, ["image_missing"]
     try:
         width, height, orientation, mode = inspect_image(path)
     except UnidentifiedImageError:
-        return "image_unreadable: not an image"
+        return None, ["image_unreadable: not an image"]
     except Exception as error:  # PIL raises many kinds for damaged files
-        return f"image_unreadable: {error}"
+        return None, [f"image_unreadable: {error}"]
     if mode not in BYTE_MODES:
-        return f"image_depth: Pillow's mode {mode}"
-    return width, height, orientation
-
-
-def _size_finding(stated: list, size: list[int], orientation: int) -> str | None:
-    """Return the kind of finding that the size in the json is, beside that of the file."""
+        return None, [f"image_depth: Pillow's mode {mode}"]
+    size, found = (width, height), []
+    turned = orientation in EXIF_TURNED
     if None in stated:
-        return "image_size_absent"
-    integers = all(type(side) is int for side in stated)
-    if stated == size:
-        return None if integers else "image_size_wrong"
-    if orientation in EXIF_TURNED and stated == size[::-1]:
-        return "image_rotated"
-    if integers and min(stated) > 0:
-        x, y = (said / real for said, real in zip(stated, size, strict=True))
-        if abs(x - y) <= SCALED * max(x, y) and abs(x - 1) > SCALED:
-            return "image_scaled"
-    return "image_size_wrong"
+        found.append("image_size_absent")
+    elif turned and stated == (height, width) and width != height:
+        found.append("image_rotated")
+    elif stated != size or not all(type(side) is int for side in stated):
+        kind = "image_scaled" if _is_scaled(stated, size) else "image_size_wrong"
+        sizes = f"{stated[0]}x{stated[1]} in the json, {width}x{height} in the file"
+        found.append(f"{kind}: {sizes}")
+    if orientation in EXIF_SAME_SIZE or (turned and width == height):
+        found.append("image_turned")
+    return size, found
+
+
+def _is_scaled(stated: tuple, size: Size) -> bool:
+    """Tell whether two sizes are of one form, but not the same."""
+    if not all(type(side) is int and side > 0 for side in stated):
+        return False
+    x, y = (said / real for said, real in zip(stated, size, strict=True))
+    return abs(x - y) <= SCALED * max(x, y) and abs(x - 1) > SCALED
 
 
 def _check_annotations(data: CheckedJson, sizes: Mapping[int, Size]) -> None:
