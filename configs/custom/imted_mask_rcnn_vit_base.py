@@ -10,7 +10,7 @@ python train_net.py --config-file configs/custom/imted_mask_rcnn_vit_base.py \
 
 from detectron2.config import LazyCall as L
 
-from imted.data.dataset import count_classes
+from imted.data import count_classes
 
 from ..common.data.custom_photos import dataloader, dataset
 from ..common.models.imted_mask_rcnn import model

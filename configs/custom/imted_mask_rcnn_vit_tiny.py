@@ -7,7 +7,7 @@ python train_net.py --config-file configs/custom/imted_mask_rcnn_vit_tiny.py \
 
 from detectron2.config import LazyCall as L
 
-from imted.data.dataset import count_classes
+from imted.data import count_classes
 
 from ..common.data.custom import dataloader, dataset
 from ..common.models.imted_mask_rcnn_tiny import model
