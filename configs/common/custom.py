@@ -7,7 +7,7 @@ of 480 to 800 pixels.
 
 from detectron2.config import LazyCall as L
 
-from imted.data.dataset import count_classes
+from imted.data import count_classes
 
 from .data.coco_json import dataloader, dataset
 from .models.imted_mask_rcnn_base import model

@@ -7,7 +7,7 @@ and whether there are masks come from them.
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
 
-from imted.data.dataset import count_classes
+from imted.data import count_classes
 
 from .data.coco_json import dataloader, dataset
 from .models.imted_mask_rcnn_tiny import model

@@ -9,7 +9,7 @@ python train_net.py --config-file configs/released/imted_faster_rcnn_vit_base_fe
 
 from detectron2.config import LazyCall as L
 
-from imted.data.dataset import count_classes
+from imted.data import count_classes
 
 from ..common.boxes_only import boxes_only
 from ..common.data.coco_json import dataset

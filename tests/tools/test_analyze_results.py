@@ -66,6 +66,32 @@ def test_without_the_images_the_report_is_there(analyze, run, tmp_path):
     assert "The image file can&#39;t be read" in page or "The image file can't be read" in page
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda annotations: annotations[0].update(id=0),  # which COCO's evaluation takes for none
+        lambda annotations: [entry.update(id=5) for entry in annotations],
+        lambda annotations: [
+            entry.pop(key) for entry in annotations for key in ("area", "iscrowd")
+        ],
+        lambda annotations: annotations.append({**annotations[0], "id": 9, "image_id": 99}),
+    ],
+    ids=["id 0", "ids repeat", "neither area nor iscrowd", "an image is gone"],
+)
+def test_perfect_predictions_score_100_whatever_is_repaired(analyze, run, tmp_path, spoil):
+    path, predictions = tmp_path / "val.json", tmp_path / "predictions.json"
+    truth = json.loads(path.read_text())
+    found = [
+        {**{key: a[key] for key in ("image_id", "category_id", "bbox")}, "score": 0.9}
+        for a in truth["annotations"]
+    ]
+    predictions.write_text(json.dumps(found))
+    spoil(truth["annotations"])
+    path.write_text(json.dumps(truth))
+    assert analyze("--json", path, "--predictions", predictions, "--output", tmp_path / "o") == 0
+    assert numbers(tmp_path / "o")["metrics"]["AP"] == pytest.approx(100)
+
+
 def test_no_prediction_at_all(analyze, run):
     (run / "inference/coco_instances_results.json").write_text("[]")
     assert analyze(run) == 0

@@ -6,7 +6,7 @@ from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.evaluation import COCOEvaluator
 from omegaconf import OmegaConf
 
-from imted.data.dataset import dataset_dicts
+from imted.data import dataset_dicts
 from imted.data.train_loader import build_train_loader
 
 dataloader = OmegaConf.create()

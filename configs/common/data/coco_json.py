@@ -5,7 +5,7 @@ The files are checked first. Folders are under $DETECTRON2_DATASETS, `datasets` 
 
 from detectron2.config import LazyCall as L
 
-from imted.data.dataset import CocoDataset
+from imted.data import CocoDataset
 
 from ..constants import DATASETS
 from .coco import dataloader

@@ -139,8 +139,12 @@ REPAIRABLE = {
         lambda f: annotation(f, 13).update(bbox=["1", 2, 3, 3]), "box_invalid",
         "annotation 13 (image 2 (2.png))", [11, 12, 14],
     ),
+    "box absent, and no mask to take it from": (
+        lambda f: [annotation(f, 13).pop(key) for key in ("bbox", "segmentation")], "box_invalid",
+        "annotation 13", [11, 12, 14],
+    ),
     "box absent": (
-        lambda f: annotation(f, 13).pop("bbox"), "box_invalid", "annotation 13", [11, 12, 14],
+        lambda f: annotation(f, 13).pop("bbox"), "box_absent", "annotation 13", ALL,
     ),
     "box of no area": (
         lambda f: annotation(f, 14).update(bbox=[1, 2, 0, 3]), "box_empty",
@@ -165,6 +169,13 @@ REPAIRABLE = {
     "annotation id 0": (
         lambda f: annotation(f, 11).update(id=0), "annotation_id", "annotation 0 (image 1",
         [12, 13, 14, 15],
+    ),
+    "annotation id of another kind": (
+        lambda f: annotation(f, 11).update(id=[11]), "annotation_id", "annotation [11] (image 1",
+        [12, 13, 14, 15],
+    ),
+    "mask of another kind": (
+        lambda f: annotation(f, 11).update(segmentation=5), "mask_unusable", "annotation 11", ALL,
     ),
     "annotation without id": (
         lambda f: annotation(f, 11).pop("id"), "annotation_id", "annotation None (image 1",

@@ -4,6 +4,7 @@ from collections import Counter
 import pytest
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
+from imted.data import read_coco
 from imted.errors import UserError
 from imted.experiments.few_shot.data import COCO_NOVEL, base_part, choose_shots, read_fsdet_shots
 
@@ -69,13 +70,15 @@ def test_the_seed_alone_decides(content):
     assert all(a != b for i, a in enumerate(seeds) for b in seeds[:i])
 
 
-def test_a_box_without_area_is_no_instance():
+def test_a_box_without_area_is_no_instance(tmp_path):
     content = make_content({i: dict.fromkeys(NAMES, 1) for i in range(1, 5)})
     content["annotations"][0]["bbox"] = [1, 1, 0, 9]
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    content = read_coco(str(tmp_path / "train.json"))
+    assert len(content["annotations"]) == 4 * len(NAMES) - 1
     for seed in range(9):
         chosen = choose_shots(content, 3, seed, "train.json")
         assert number_of_instances(chosen) == dict.fromkeys(NAMES, 3)
-        assert content["annotations"][0] not in chosen["annotations"]
     with pytest.raises(UserError, match=r"train\.json .*\b3 instances.*\b4 shots"):
         choose_shots(content, 4, 0, "train.json")
 

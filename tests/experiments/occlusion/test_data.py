@@ -36,6 +36,9 @@ def make_content(*masks: np.ndarray, **more: list) -> dict:
             "id": i + 1,
             "image_id": 5,
             "category_id": 2,
+            "bbox": coco_mask.toBbox(rle).tolist(),
+            "area": int(coco_mask.area(rle)),
+            "iscrowd": 0,
             "segmentation": {**rle, "counts": rle["counts"].decode()},
         }
         fields = {key: values[i] for key, values in more.items() if values[i] is not None}
@@ -200,11 +203,11 @@ def text_of(**changes) -> str:
         (None, "no such"),
         ("[]", "results file"),
         ('{"images": []}', "no list 'annotations'"),
-        ('{"images": [], "annotations": [{"id": 1}], "categories": []}', "'image_id'"),
-        (text_of(segmentation=[[5, 5]]), "segmentation of annotation 1"),
-        (text_of(segmentation=[1, 2, 3, 4, 5, 6]), "segmentation of annotation 1"),
+        ('{"images": [{"id": 1}], "annotations": [], "categories": []}', "image 1 (None)"),
+        (text_of(category_id=7), "annotation 1 (image 5 (a/b.png)): category 7"),
+        (text_of(segmentation=[[5, 5]]), "annotation 1 has no segmentation"),
+        (text_of(segmentation=[1, 2, 3, 4, 5, 6]), "annotation 1 has no segmentation"),
         (text_of(segmentation={"size": [9, 9], "counts": [0, 81]}), "annotation 1 is of another"),
-        (text_of(image_id=7), "names 7,"),
     ],
 )
 def test_the_command_names_errors_in_one_line(prepare, tmp_path, capsys, content, message):

@@ -349,8 +349,24 @@ def test_the_command_writes_what_the_check_accepts(kind, tmp_path, yolo, load_sc
         )
         if kind == "yolo":
             root = str(tmp_path / path.stem / "images")
-        findings = check_dataset(str(path), root).datasets[0].findings
+        findings = check_dataset(str(path), root).findings
         assert set(findings) <= {"image_turned"}, findings
         assert str(path) in out
     assert command.main([kind, str(Path(tmp_path, "gone")), "--output", str(output)]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_split_leaves_out_annotations_whose_image_is_gone(tmp_path, load_script):
+    write_labelme(tmp_path, [shape("cell", [[1, 2], [11, 2], [11, 8]])])
+    write_labelme(tmp_path, [shape("cell", [[1, 2], [11, 2], [11, 8]])], name="b")
+    write_labelme(tmp_path, [shape("cell", [[1, 2], [11, 2], [11, 8]])], name="c")
+    main = load_script("datasets/prepare_coco_json.py").main
+    output = tmp_path / "coco"
+    assert main(["labelme", str(tmp_path), "--output", str(output)]) == 0
+    content = json.loads((output / "all.json").read_text())
+    del content["images"][0]
+    (output / "all.json").write_text(json.dumps(content))
+    assert main(["coco_split", str(output / "all.json"), "--output", str(output)]) == 0
+    for split in ("train", "val"):
+        part = json.loads((output / f"{split}.json").read_text())
+        assert [entry["image_id"] for entry in part["annotations"]] == [part["images"][0]["id"]]

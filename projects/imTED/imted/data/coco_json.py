@@ -1,10 +1,12 @@
-"""COCO-format json files: their lists, their classes, and registering them with Detectron2."""
+"""COCO-format json files: loading them, and handing them to COCO's API and to Detectron2."""
 
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
+from pycocotools.coco import COCO
 
 from imted.atomic import read_json
 from imted.errors import UserError
@@ -40,6 +42,15 @@ def load_coco(json_file: str, sections: Sequence[str] = SECTIONS) -> dict[str, A
 def categories_of(content: dict[str, Any]) -> dict[int, str]:
     """Return a data set's class names by id, in the order in which Detectron2 numbers them."""
     return {c["id"]: c["name"] for c in sorted(content["categories"], key=lambda c: c["id"])}
+
+
+def index_coco(content: dict[str, Any]) -> COCO:
+    """Index a COCO json that is in memory, without the API's prints."""
+    coco = COCO()
+    coco.dataset = content
+    with redirect_stdout(None):
+        coco.createIndex()
+    return coco
 
 
 def register_coco_json(name: str, json_file: str, image_root: str, classes: dict[int, str]) -> None:

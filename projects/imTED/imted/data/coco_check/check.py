@@ -10,7 +10,14 @@ from detectron2.utils.file_io import PathManager
 from PIL import UnidentifiedImageError
 
 from imted.data.coco_check.findings import CheckedJson, name_annotation, name_image
-from imted.data.coco_check.geometry import Size, are_finite, clip_box, is_box, usable_part
+from imted.data.coco_check.geometry import (
+    Size,
+    are_finite,
+    box_of_mask,
+    clip_box,
+    is_box,
+    usable_part,
+)
 from imted.data.coco_check.plausibility import check_box_form, check_masks_of_boxes
 from imted.data.coco_json import SECTIONS, load_coco
 from imted.data.pixels import BYTE_MODES, EXIF_TURNED, inspect_image
@@ -129,58 +136,58 @@ def _is_text(value: Any) -> bool:
 def _check_files(data: CheckedJson) -> dict[int, Size]:
     """Compare the images with their files, and return the sizes of these."""
     images = data.content["images"]
-    sizes: dict[int, Size] = {}
     paths = [os.path.join(data.image_root, image["file_name"]) for image in images]
+    stated = [(image.get("width"), image.get("height")) for image in images]
+    sizes: dict[int, Size] = {}
     with ThreadPoolExecutor(max_workers=8) as pool:  # the files may lie on a slow network disk
-        for image, found in zip(images, pool.map(_inspect_file, paths), strict=True):
-            name = name_image(image)
-            if isinstance(found, str):
-                kind, _, detail = found.partition(":")
-                data.add(kind, f"{name}:{detail}" if detail else name)
-                continue
-            *size, orientation = found
-            stated = [image.get("width"), image.get("height")]
-            image["width"], image["height"] = sizes[image["id"]] = (size[0], size[1])
-            wrong = _size_finding(stated, size, orientation)
-            if wrong in ("image_scaled", "image_size_wrong"):
-                sides = [f"{width}x{height}" for width, height in (stated, size)]
-                data.add(wrong, f"{name}: {sides[0]} in the json, {sides[1]} in the file")
-            elif wrong:
-                data.add(wrong, name)
-            if orientation in EXIF_SAME_SIZE or (orientation in EXIF_TURNED and size[0] == size[1]):
-                data.add("image_turned", name)
+        inspected = pool.map(_inspect_file, paths, stated)
+        for image, (size, found) in zip(images, inspected, strict=True):
+            for finding in found:
+                kind, colon, detail = finding.partition(":")
+                data.add(kind, name_image(image) + colon + detail)
+            if size is not None:
+                image["width"], image["height"] = sizes[image["id"]] = size
     return sizes
 
 
-def _inspect_file(path: str) -> tuple[int, int, int] | str:
-    """Return width, height and orientation, or the kind of finding, a colon and its detail."""
+def _inspect_file(path: str, stated: tuple) -> tuple[Size | None, list[str]]:
+    """Return an image's size, None if it can't be used, and its findings, some with a detail.
+
+    Args:
+        path: Of the file.
+        stated: Width and height in the json, or whatever stands there.
+    """
     if not PathManager.isfile(path):
-        return "image_missing"
+        return None, ["image_missing"]
     try:
         width, height, orientation, mode = inspect_image(path)
     except UnidentifiedImageError:
-        return "image_unreadable: not an image"
+        return None, ["image_unreadable: not an image"]
     except Exception as error:  # PIL raises many kinds for damaged files
-        return f"image_unreadable: {error}"
+        return None, [f"image_unreadable: {error}"]
     if mode not in BYTE_MODES:
-        return f"image_depth: Pillow's mode {mode}"
-    return width, height, orientation
-
-
-def _size_finding(stated: list, size: list[int], orientation: int) -> str | None:
-    """Return the kind of finding that the size in the json is, beside that of the file."""
+        return None, [f"image_depth: Pillow's mode {mode}"]
+    size, found = (width, height), []
+    turned = orientation in EXIF_TURNED
     if None in stated:
-        return "image_size_absent"
-    integers = all(type(side) is int for side in stated)
-    if stated == size:
-        return None if integers else "image_size_wrong"
-    if orientation in EXIF_TURNED and stated == size[::-1]:
-        return "image_rotated"
-    if integers and min(stated) > 0:
-        x, y = (said / real for said, real in zip(stated, size, strict=True))
-        if abs(x - y) <= SCALED * max(x, y) and abs(x - 1) > SCALED:
-            return "image_scaled"
-    return "image_size_wrong"
+        found.append("image_size_absent")
+    elif turned and stated == (height, width) and width != height:
+        found.append("image_rotated")
+    elif stated != size or not all(type(side) is int for side in stated):
+        kind = "image_scaled" if _is_scaled(stated, size) else "image_size_wrong"
+        sizes = f"{stated[0]}x{stated[1]} in the json, {width}x{height} in the file"
+        found.append(f"{kind}: {sizes}")
+    if orientation in EXIF_SAME_SIZE or (turned and width == height):
+        found.append("image_turned")
+    return size, found
+
+
+def _is_scaled(stated: tuple, size: Size) -> bool:
+    """Tell whether two sizes are of one form, but not the same."""
+    if not all(type(side) is int and side > 0 for side in stated):
+        return False
+    x, y = (said / real for said, real in zip(stated, size, strict=True))
+    return abs(x - y) <= SCALED * max(x, y) and abs(x - 1) > SCALED
 
 
 def _check_annotations(data: CheckedJson, sizes: Mapping[int, Size]) -> None:
@@ -189,29 +196,39 @@ def _check_annotations(data: CheckedJson, sizes: Mapping[int, Size]) -> None:
     free, used, kept = itertools.count(max([0, *ids]) + 1), set(), []
     for entry, image in data.annotated():
         name = name_annotation(entry, image)
-        fault, detail = _fault(entry, image, categories, sizes)
+        size = sizes.get(image["id"]) if image else None
+        stated = entry.pop("segmentation", None) or None
+        mask = usable_part(stated, size)
+        if mask and entry.get("bbox") is None:
+            data.add("box_absent", name)
+            entry["bbox"] = box_of_mask(mask)
+        fault, detail = _fault(entry, image, categories, size)
         if fault:
             data.add(fault, name + detail)
             continue
-        size = sizes.get(entry["image_id"])
-        if type(entry.get("id")) is not int or entry["id"] < 1 or entry["id"] in used:
-            data.add("annotation_repeated" if entry.get("id") in used else "annotation_id", name)
+        key = entry.get("id")
+        valid = type(key) is int and key > 0
+        if not valid or key in used:
+            data.add("annotation_repeated" if valid else "annotation_id", name)
             entry["id"] = next(free)
         used.add(entry["id"])
+        if mask:
+            entry["segmentation"] = mask
+        if mask != stated:
+            data.add("polygon_odd" if mask else "mask_unusable", name)
         box, outside = clip_box(entry["bbox"], size)
         if outside > OVERHANG:
             data.add("box_outside", name)
             entry["bbox"] = box
-            if not entry.get("segmentation"):
+            if not stated:
                 entry["area"] = box[2] * box[3]
-        _check_mask(data, entry, name, size)
         _fill_fields(data, entry, name)
         kept.append(entry)
     data.content["annotations"] = kept
 
 
 def _fault(
-    entry: dict, image: dict | None, categories: set[int], sizes: Mapping[int, Size]
+    entry: dict, image: dict | None, categories: set[int], size: Size | None
 ) -> tuple[str, str]:
     """Return the kind of finding for which an annotation is dropped, if any, and a detail."""
     box: Any = entry.get("bbox")
@@ -224,21 +241,9 @@ def _fault(
         return "box_invalid", f": {box}"
     if min(box[2:]) <= 0:
         return "box_empty", ""
-    if min(clip_box(box, sizes.get(image["id"]))[0][2:]) <= 0:
+    if min(clip_box(box, size)[0][2:]) <= 0:
         return "box_off_image", ""
     return "", ""
-
-
-def _check_mask(data: CheckedJson, entry: dict, name: str, size: Size | None) -> None:
-    """Keep the usable part of an annotation's segmentation, or take the segmentation away."""
-    mask = entry.pop("segmentation", None)
-    usable = usable_part(mask, size) if mask else None
-    if usable:
-        entry["segmentation"] = usable
-        if len(usable) < len(mask):
-            data.add("polygon_odd", name)
-    elif mask:
-        data.add("mask_unusable", name)
 
 
 def _fill_fields(data: CheckedJson, entry: dict, name: str) -> None:

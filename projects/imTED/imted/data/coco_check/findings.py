@@ -63,6 +63,7 @@ REPAIRED = {
     "boxes count in its pixels",
     "image_unknown": "annotations of an image that the json does not have; dropped",
     "box_invalid": "boxes that are not four finite numbers [x, y, width, height]; dropped",
+    "box_absent": "annotations without a box but with a mask; the mask's box is used",
     "box_empty": "boxes of no area; dropped",
     "box_off_image": "boxes entirely outside the image; dropped",
     "box_outside": "boxes that reach outside the image; clipped to the image",

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pycocotools.mask as mask_util
 
 Size = tuple[int, int]  # width and height of an image in pixels
@@ -54,6 +55,17 @@ def usable_part(mask: Any, size: Size | None) -> Any:
         return mask if _is_usable_rle(mask, size) else None
     polygons = mask if isinstance(mask, list) else []
     return [polygon for polygon in polygons if _is_usable_polygon(polygon, size)] or None
+
+
+def box_of_mask(mask: Any) -> list[float]:
+    """Return the box [x, y, width, height] of a segmentation that can be used."""
+    if isinstance(mask, list):
+        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in mask])
+        low = points.min(axis=0)
+        return [*low.tolist(), *(points.max(axis=0) - low).tolist()]
+    if isinstance(mask["counts"], list):
+        mask = mask_util.frPyObjects(mask, *mask["size"])
+    return mask_util.toBbox(mask).tolist()
 
 
 def _is_usable_rle(mask: dict, size: Size | None) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from imted.data.coco_check.findings import CheckedJson, name_annotation
-from imted.data.coco_check.geometry import Size, is_box
+from imted.data.coco_check.geometry import Size, box_of_mask, is_box
 
 FEW = 4
 """Boxes up to which nothing can be told from all of them together."""
@@ -65,17 +65,8 @@ def _boxes(data: CheckedJson) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]
 
 def _iou_with_mask(entry: dict[str, Any]) -> float:
     """Return the IoU of an annotation's box with that of its mask."""
-    mask = entry["segmentation"]
-    if isinstance(mask, list):
-        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in mask])
-        low = points.min(axis=0)
-        own = [*low, *(points.max(axis=0) - low)]
-    else:
-        if isinstance(mask["counts"], list):
-            mask = mask_util.frPyObjects(mask, *mask["size"])
-        own = mask_util.toBbox(mask)
-    boxes = (np.array([box], dtype=float) for box in (entry["bbox"], own))
-    return mask_util.iou(*boxes, [False])[0, 0]
+    boxes = entry["bbox"], box_of_mask(entry["segmentation"])
+    return mask_util.iou(*(np.array([box], dtype=float) for box in boxes), [False])[0, 0]
 
 
 def _add(data: CheckedJson, kind: str, entries: list[tuple[dict, dict]], which: np.ndarray) -> None:

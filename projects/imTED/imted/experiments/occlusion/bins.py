@@ -12,8 +12,9 @@ from faster_coco_eval import COCOeval_faster
 from pycocotools.coco import COCO
 from tabulate import tabulate
 
+from imted.data.coco_json import index_coco
 from imted.errors import UserError
-from imted.experiments.occlusion.data import add_ratios, index_coco
+from imted.experiments.occlusion.data import add_ratios
 from imted.experiments.occlusion.predictions import PredictionsEvaluator
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,6 @@ derived here need none:
 Crowd regions hide nothing and are in no list; nor are objects whose mask has no pixels.
 """
 
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from imted.atomic import read_json, write_json
+from imted.data.coco_json import index_coco
 from imted.errors import UserError
 
 LISTS = ("occluded", "separated")
@@ -148,15 +147,6 @@ def derive_lists(content: dict[str, Any], name: str) -> dict[str, list[OccludedO
             )
         )
     return lists
-
-
-def index_coco(content: dict[str, Any]) -> COCO:
-    """Index a COCO json that is in memory, without the API's prints."""
-    coco = COCO()
-    coco.dataset = content
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    return coco
 
 
 def write_list(path: Path, objects: Sequence[OccludedObject], source: str) -> None:

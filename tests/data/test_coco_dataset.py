@@ -28,7 +28,7 @@ from imted.errors import UserError
 
 TRAIN_NAME, VAL_NAME = NAMES["train"], NAMES["val"]
 TARGET = "imted.data.dataset.CocoDataset"
-PROJECT = Path(__file__).parents[3] / "projects/imTED"
+PROJECT = Path(__file__).parents[2] / "projects/imTED"
 
 
 def make_config(folder, masks=True, **dataset):

@@ -11,7 +11,7 @@ from imted.data.coco_json import register_coco_json
 from imted.data.dataset import dataset_dicts
 from imted.errors import UserError
 
-NAME = "test_catalog"
+NAME = "test_dataset_dicts"
 
 
 @pytest.fixture
