@@ -1,10 +1,12 @@
 """COCO-format json files: reading, and registering them with Detectron2."""
 
+from contextlib import redirect_stdout
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
+from pycocotools.coco import COCO
 
 from imted.atomic import read_json
 from imted.errors import UserError
@@ -70,6 +72,15 @@ def name_by_text(categories: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def categories_of(content: dict[str, Any]) -> dict[int, str]:
     """Return a data set's class names by id, in the order in which Detectron2 numbers them."""
     return {c["id"]: c["name"] for c in sorted(content["categories"], key=lambda c: c["id"])}
+
+
+def index_coco(content: dict[str, Any]) -> COCO:
+    """Index a COCO json that is in memory, without the API's prints; it is kept, not copied."""
+    coco = COCO()
+    coco.dataset = content
+    with redirect_stdout(None):
+        coco.createIndex()
+    return coco
 
 
 def register_coco_json(name: str, json_file: str, image_root: str, classes: dict[int, str]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from .inputs import index
+from imted.data.coco_json import index_coco
 
 METRICS = {
     "AP": (slice(0, 10), 0),
@@ -39,7 +39,7 @@ def evaluate(truth: COCO, predictions: list[dict[str, Any]], task: str) -> COCOe
     results = [{k: v for k, v in p.items() if k not in unwanted} for p in predictions]
     with redirect_stdout(None):
         empty = {**truth.dataset, "annotations": []}
-        found = truth.loadRes(results) if results else index(empty)
+        found = truth.loadRes(results) if results else index_coco(empty)
         evaluation = COCOeval(truth, found, task)
         evaluation.evaluate()
         evaluation.accumulate()

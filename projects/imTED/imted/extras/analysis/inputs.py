@@ -1,6 +1,5 @@
 """What an analysis is made of: a data set's annotations, and a detector's predictions on it."""
 
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +7,7 @@ import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 
 from imted.data.coco_check.geometry import are_finite, is_box
+from imted.data.coco_json import index_coco
 from imted.errors import UserError
 from imted.visualization.drawing import load_predictions
 
@@ -26,21 +26,12 @@ class Truth:
     @classmethod
     def of(cls, json_file: str, image_root: str, content: dict[str, Any]) -> "Truth":
         """Index a json's content; it is kept, not copied."""
-        return cls(json_file, image_root, index(content))
+        return cls(json_file, image_root, index_coco(content))
 
     @property
     def classes(self) -> list[str]:
         """Names by ascending category id, the order of COCO's evaluation."""
         return [self.coco.cats[key]["name"] for key in sorted(self.coco.cats)]
-
-
-def index(content: dict[str, Any]) -> COCO:
-    """Build COCO's index without its prints."""
-    coco = COCO()
-    coco.dataset = content
-    with redirect_stdout(None):
-        coco.createIndex()
-    return coco
 
 
 def read_predictions(path: str, truth: Truth, task: str) -> list[dict[str, Any]]:
