@@ -1,5 +1,6 @@
 """Find a trained detector's config and weights, and build it as its file says."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from imted.config.load import build, load_config, override_config
 from imted.config.settings import Run
 from imted.data.coco_json import categories_of, read_coco
 from imted.errors import UserError
+from imted.run_folder import read_last
 from imted.training.describe import describe, registered_categories
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class LoadedDetector:
     Attributes:
         model: In evaluation mode, on `run.device`.
         run: Its config, device and precision.
-        description: What its file says of itself; what is assumed, if it says nothing.
+        description: What its file says of itself, or what is assumed if it says nothing.
         weights: The file.
     """
 
@@ -51,11 +53,7 @@ def load_detector(
     overrides: Sequence[str] = (),
     device: str | None = None,
 ) -> nn.Module:
-    """Build a trained detector and load its weights; see :func:`load_run`.
-
-    Returns:
-        The model in evaluation mode, with the classes of its file.
-    """
+    """Return a trained detector in evaluation mode, with its file's classes; see `load_run`."""
     return load_run(source, config_file, overrides, device).model
 
 
@@ -138,10 +136,8 @@ def named_weights(config_file: str, overrides: Sequence[str] = ()) -> str:
 
 def _find(source: str, config_file: str) -> tuple[str, str]:
     """Return the paths of a detector's config and weights."""
-    if os.path.isdir(source):
-        folder, weights = source, _weights_in(source)
-    else:
-        folder, weights = os.path.dirname(source), source
+    weights = _weights_in(source) if os.path.isdir(source) else source
+    folder = os.path.dirname(weights)
     if not config_file:
         config_file = os.path.join(folder, CONFIG)
         if not PathManager.isfile(config_file):
@@ -154,16 +150,10 @@ def _find(source: str, config_file: str) -> tuple[str, str]:
 
 def _weights_in(folder: str) -> str:
     """Return the weights of the training in a folder: the final ones, or the latest saved."""
-    path = os.path.join(folder, FINAL)
-    if os.path.isfile(path):
-        return path
-    try:
-        with open(os.path.join(folder, "last_checkpoint"), encoding="utf-8") as file:
-            path = os.path.join(folder, file.read().strip())
-    except OSError:
-        pass
-    if os.path.isfile(path):
-        return path
+    for name in (FINAL, read_last(folder)):
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            return path
     raise UserError(f"{folder} holds no {FINAL} or another checkpoint; train there first.")
 
 
@@ -209,12 +199,8 @@ def _assume(model: nn.Module, cfg: DictConfig, weights: str) -> Description:
 
 def _json_categories(cfg: DictConfig) -> dict[int, str]:
     """Return names by id of the json that a config's data set names, if it is still there."""
-    for split in ("train", "val"):
-        path = OmegaConf.select(cfg, f"dataset.{split}_json")
-        try:
-            categories = categories_of(read_coco(path, references=True)) if path else {}
-        except UserError:
-            continue
-        if categories:
-            return categories
+    for path in (OmegaConf.select(cfg, f"dataset.{split}_json") for split in ("train", "val")):
+        with contextlib.suppress(UserError):
+            if path and (categories := categories_of(read_coco(path, references=True))):
+                return categories
     return {}
