@@ -26,13 +26,13 @@ class DrawnObject(NamedTuple):
 
     Attributes:
         box: XYXY in pixels.
-        index: Number of its class, contiguous.
+        class_index: Number of its class, contiguous.
         label: What is written at it.
         mask: Polygons, COCO RLE or bitmap (H, W); None for an object without.
     """
 
     box: Sequence[float]
-    index: int
+    class_index: int
     label: str
     mask: Any = None
 
@@ -208,7 +208,7 @@ def _draw(
     for with_mask in (True, False):
         chosen = [(i, o) for i, o in enumerate(objects) if (o.mask is not None) == with_mask]
         if chosen:
-            keys = [o.index if several else i for i, o in chosen]
+            keys = [o.class_index if several else i for i, o in chosen]
             visualizer.overlay_instances(
                 boxes=np.asarray([o.box for _, o in chosen], dtype=float),
                 masks=[o.mask for _, o in chosen] if with_mask else None,
