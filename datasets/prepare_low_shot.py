@@ -4,11 +4,12 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from imted.atomic import write_json
 from imted.data.dataset import datasets_root, read_coco
-from imted.errors import exit_status
-from imted.experiments.low_shot.data import choose_images
+from imted.data.subsets import seeded_order, select
+from imted.errors import UserError, exit_status
 
 EPILOG = """\
 what it writes
@@ -38,6 +39,37 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--output", type=Path, default=datasets_root() / "coco_low_shot",
         help="folder, in $DETECTRON2_DATASETS by default (%(default)s)")  # fmt: skip
     return parser.parse_args(argv)
+
+
+def choose_images(
+    content: dict[str, Any], percent: float, seed: int, source: str
+) -> dict[str, Any]:
+    """Choose a percentage of the images; those of one seed contain one another.
+
+    Args:
+        content: A COCO-format data set.
+        percent: Of the images, more than 0 and at most 100; the number is rounded, and at least 1.
+        seed: Of the choice.
+        source: The file of `content`, for its name.
+
+    Raises:
+        UserError: The percentage is out of range, or there are no images.
+    """
+    if not 0 < percent <= 100:
+        raise UserError(f"The percentage is {percent:g}; give more than 0 and at most 100.")
+    if not content["images"]:
+        raise UserError(f"{source} has no images to choose from.")
+    ids = seeded_order((image["id"] for image in content["images"]), seed)
+    chosen = set(ids[: max(1, round(len(ids) * percent / 100))])
+    return select(
+        content,
+        chosen,
+        [entry for entry in content["annotations"] if entry["image_id"] in chosen],
+        description="a part of the images",
+        source=Path(source).name,
+        percent=percent,
+        seed=seed,
+    )
 
 
 @exit_status

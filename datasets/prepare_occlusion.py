@@ -2,14 +2,27 @@
 """Make the lists of occluded and of separated objects whose recall configs/occlusion reports."""
 
 import argparse
+import math
+import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.utils.file_io import PathManager
+from pycocotools import mask as coco_mask
 
 from imted.atomic import write_json
 from imted.data.dataset import datasets_root, read_coco
-from imted.errors import exit_status
-from imted.experiments.occlusion.data import LISTS, add_ratios, derive_lists, write_list
-from imted.experiments.occlusion.occluded_coco import read_published_list
+from imted.errors import UserError, exit_status
+from imted.experiments.occlusion.data import (
+    LISTS,
+    OccludedObject,
+    add_ratios,
+    derive_lists,
+    write_list,
+)
 
 EPILOG = """\
 what it writes
@@ -34,6 +47,9 @@ examples
   python datasets/prepare_occlusion.py derive --json datasets/shapes/val.json
 """
 
+UNKNOWN_RATIO = "NAN"
+"""What the lists have in place of a ratio that their authors could not tell."""
+
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
@@ -50,6 +66,111 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         command.add_argument("--output", type=Path, default=datasets_root() / folder,
             help="folder, in $DETECTRON2_DATASETS by default (%(default)s)")  # fmt: skip
     return parser.parse_args(argv)
+
+
+def read_published_list(path: str) -> list[OccludedObject]:
+    """Read `occluded_coco.pkl` or `separated_coco.pkl`.
+
+    Each is a list of items [file name, class, annotation id, box, mask as RLE, ratio]. The box is
+    left out: one list has it as XYWH, the other as XYXY, and the mask has it too. The metric reads
+    no ratio: where an item ends before it, it is unknown.
+
+    Raises:
+        UserError: The file is missing, would have to execute something, or is no such list.
+    """
+    if not PathManager.isfile(path):
+        raise UserError(f"{path}: there is no such list; download it first.")
+    with PathManager.open(path, "rb") as file:
+        try:
+            content = _DataUnpickler(file).load()
+        except UserError as error:
+            raise UserError(f"{path} {error}") from None
+        except Exception as error:  # a damaged pickle fails in any way
+            raise UserError(f"{path} is no pickle of plain data ({error}).") from error
+    if not isinstance(content, list):
+        raise UserError(f"{path} holds a {type(content).__name__}; give a published list.")
+    return [_object(item, f"{path}: item {number}") for number, item in enumerate(content)]
+
+
+def _object(item: Any, name: str) -> OccludedObject:
+    try:
+        item = (*item, UNKNOWN_RATIO) if len(item) == 5 else item
+        file_name, category, annotation_id, _, rle, ratio = item
+        counts = rle["counts"]
+        counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
+        segmentation = {"size": [int(side) for side in rle["size"]], "counts": counts}
+        area = int(coco_mask.area(segmentation))
+        ratio = math.nan if ratio == UNKNOWN_RATIO else float(ratio)
+        annotation_id = int(annotation_id)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise UserError(
+            f"{name} is not [file name, class, annotation id, box, RLE, ratio] ({error!r})."
+        ) from error
+    if not isinstance(file_name, str) or not isinstance(category, str) or not area:
+        raise UserError(f"{name} is missing the name of its image or class, or its mask is empty.")
+    return OccludedObject(
+        file_name, category, annotation_id, segmentation, None if math.isnan(ratio) else ratio
+    )
+
+
+class _DataUnpickler(pickle.Unpickler):
+    """Unpickle data; a UserError for everything else.
+
+    A pickle is a program; Python's own reader runs it. This one makes lists, tuples, dicts, text,
+    bytes and numbers. Of everything that a pickle may call by name it knows NumPy's numbers and
+    numeric arrays alone, and has its own functions for them: nothing in the file decides what is
+    executed.
+    """
+
+    def find_class(self, module: str, name: str) -> Callable:
+        module = module.replace("numpy._core", "numpy.core")  # as NumPy 2 calls it
+        if (module, name) not in _STAND_INS:
+            raise UserError(
+                f"would execute {module}.{name}, which plain data don't need; it was not read any "
+                "further. Give the list as its authors published it."
+            )
+        return _STAND_INS[module, name]
+
+
+class _Type:
+    """The numeric type of a NumPy number or array."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        if code[:1] not in "biuf":
+            raise UserError(f"holds values of NumPy's type {code!r}; only numbers are read.")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(list):
+    """A NumPy array, as nested lists."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, fortran_order, data = state
+        values = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if fortran_order else "C")
+        self[:] = values.tolist()
+
+
+def _number(kind: _Type, data: bytes) -> float:
+    return np.frombuffer(data, kind.dtype)[0].item()
+
+
+def _bytes(text: str, _: str) -> bytes:
+    return text.encode("latin1")  # how pickles of protocol 2 hold bytes
+
+
+_STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "dtype"): _Type,
+    ("numpy", "ndarray"): list,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy.core.multiarray", "scalar"): _number,
+    ("_codecs", "encode"): _bytes,
+}
 
 
 @exit_status

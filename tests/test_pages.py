@@ -24,8 +24,7 @@ from imted.training.launcher import argument_parser
 ROOT = Path(__file__).resolve().parents[1]
 # An experiment can be deleted with its page; other pages may go on naming it.
 EXPERIMENTS = ("few_shot", "low_shot", "occlusion", "single_object")
-PACKAGE = ROOT / "projects/imTED/imted"
-GONE = [name for name in EXPERIMENTS if not (PACKAGE / "experiments" / name).is_dir()]
+GONE = [name for name in EXPERIMENTS if not (ROOT / "configs" / name).is_dir()]
 BASH = shutil.which("bash")
 LANGUAGES = {"bash", "bibtex", "json", "python", "text"}
 PYTHON_PROGRAMS = ("python", "imted", "torchrun")

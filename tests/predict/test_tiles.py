@@ -52,7 +52,7 @@ def test_tiles_cover_the_image_and_overlap(size, overlap):
     for tile in tiles:
         assert tile.bottom - tile.top == min(128, size[0])
         assert tile.right - tile.left == min(128, size[1])
-        seen[tile.rows, tile.columns] += 1
+        seen[tile.slices] += 1
     assert seen.min() >= 1
     lefts = sorted({tile.left for tile in tiles})
     assert all(128 - (b - a) >= overlap for a, b in itertools.pairwise(lefts))

@@ -6,7 +6,8 @@ from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
 from imted.data import read_coco
 from imted.errors import UserError
-from imted.experiments.few_shot.data import COCO_NOVEL, base_part, choose_shots, read_fsdet_shots
+from imted.experiments.few_shot import COCO_NOVEL
+from prepare_few_shot import base_part, choose_shots, read_fsdet_shots
 
 NAMES = {7: "disc", 2: "ring", 9: "star"}  # not in the order of the ids
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from imted.errors import UserError
-from imted.experiments.low_shot.data import choose_images
+from prepare_low_shot import choose_images
 
 
 @pytest.fixture

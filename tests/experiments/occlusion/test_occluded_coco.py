@@ -6,7 +6,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from imted.errors import UserError
-from imted.experiments.occlusion.occluded_coco import read_published_list
+from prepare_occlusion import read_published_list
 
 MASK = np.zeros((6, 8), dtype=np.uint8)
 MASK[2:5, 3:7] = 1

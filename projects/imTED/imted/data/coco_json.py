@@ -45,7 +45,7 @@ def categories_of(content: dict[str, Any]) -> dict[int, str]:
 
 
 def index_coco(content: dict[str, Any]) -> COCO:
-    """Index a COCO json that is in memory, without the API's prints."""
+    """Index a COCO json that is in memory, without the API's prints; it is kept, not copied."""
     coco = COCO()
     coco.dataset = content
     with redirect_stdout(None):

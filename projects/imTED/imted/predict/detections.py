@@ -21,13 +21,7 @@ class Detections(Instances):
     def __init__(
         self, image_size: tuple[int, int], description: Description, **fields: Any
     ) -> None:
-        """Keep the fields.
-
-        Args:
-            image_size: Height and width of the image in pixels.
-            description: What the detector says of itself: the classes' names and ids.
-            **fields: See the class.
-        """
+        """Keep the fields, the image's height and width, and the classes' names and ids."""
         super().__init__(image_size, **fields)
         self._description = description
 
@@ -49,22 +43,18 @@ class Detections(Instances):
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Return COCO's results format, with the categories' ids in the json.
 
-        Args:
-            image_id: The image's id.
-
         Returns:
             For each detection {"image_id", "category_id", "bbox": XYWH, "score"} and, where there
             are masks, "segmentation": RLE.
         """
         plain = Instances(self.image_size, **self.get_fields())
-        rles = None
-        if isinstance(self.get_fields().get("pred_masks"), np.ndarray):
-            rles = plain.pred_masks
+        rles = self.get_fields().get("pred_masks")
+        if isinstance(rles, np.ndarray):
             plain.remove("pred_masks")
         results = instances_to_coco_json(plain.to("cpu"), image_id)
         for i, result in enumerate(results):
             result["category_id"] = self._description.category_ids[result["category_id"]]
-            if rles is not None:
+            if isinstance(rles, np.ndarray):
                 result["segmentation"] = dict(rles[i])
         return results
 

@@ -1,5 +1,6 @@
 """Find a trained detector's config and weights, and build it as its file says."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ class LoadedDetector:
     Attributes:
         model: In evaluation mode, on `run.device`.
         run: Its config, device and precision.
-        description: What its file says of itself; what is assumed, if it says nothing.
+        description: What its file says of itself, or what is assumed if it says nothing.
         weights: The file.
     """
 
@@ -48,11 +49,7 @@ def load_detector(
     overrides: Sequence[str] = (),
     device: str | None = None,
 ) -> nn.Module:
-    """Build a trained detector and load its weights; see `load_run`.
-
-    Returns:
-        The model in evaluation mode, with the classes of its file.
-    """
+    """Return a trained detector in evaluation mode, with its file's classes; see `load_run`."""
     return load_run(source, config_file, overrides, device).model
 
 
@@ -135,10 +132,8 @@ def named_weights(config_file: str, overrides: Sequence[str] = ()) -> str:
 
 def _find(source: str, config_file: str) -> tuple[str, str]:
     """Return the paths of a detector's config and weights."""
-    if os.path.isdir(source):
-        folder, weights = source, find_weights(source)
-    else:
-        folder, weights = os.path.dirname(source), source
+    weights = find_weights(source) if os.path.isdir(source) else source
+    folder = os.path.dirname(weights)
     if not config_file:
         config_file = os.path.join(folder, CONFIG)
         if not PathManager.isfile(config_file):
@@ -191,12 +186,8 @@ def _assume(model: nn.Module, cfg: DictConfig, weights: str) -> Description:
 
 def _json_categories(cfg: DictConfig) -> dict[int, str]:
     """Return names by id of the json that a config's data set names, if it is still there."""
-    for split in ("train", "val"):
-        path = OmegaConf.select(cfg, f"dataset.{split}_json")
-        try:
-            categories = categories_of(read_coco(path, "categories")) if path else {}
-        except UserError:
-            continue
-        if categories:
-            return categories
+    for path in (OmegaConf.select(cfg, f"dataset.{split}_json") for split in ("train", "val")):
+        with contextlib.suppress(UserError):
+            if path and (categories := categories_of(read_coco(path, "categories"))):
+                return categories
     return {}

@@ -26,13 +26,7 @@ RESULTS = "predictions.json"
 
 @dataclass
 class Outcome:
-    """What came of many images.
-
-    Attributes:
-        results: All detections in COCO's results format.
-        done: Images that were read.
-        failed: Images that could not be.
-    """
+    """The detections in many images, as COCO has them; how many were read, how many couldn't be."""
 
     results: list[dict[str, Any]] = field(default_factory=list)
     done: int = 0
@@ -60,10 +54,10 @@ def predict_files(
         UserError: When all is written: some files could not be read.
     """
     rank, processes = comm.get_rank(), comm.get_world_size()
-    mine = list(pictures)[rank::processes]
+    mine = dict(list(pictures.items())[rank::processes])
     outcome, interrupted = Outcome(), False
     try:
-        _predict(build(), mine, pictures, ids, outcome, progress=rank == 0)
+        _predict(build(), mine, ids, outcome)
     except KeyboardInterrupt:
         interrupted = True
         if processes > 1:
@@ -85,14 +79,10 @@ def predict_files(
 
 
 def _predict(
-    predictor: Predictor,
-    files: Sequence[Path],
-    pictures: Mapping[Path, Path],
-    ids: Mapping[Path, int],
-    outcome: Outcome,
-    progress: bool,
+    predictor: Predictor, pictures: Mapping[Path, Path], ids: Mapping[Path, int], outcome: Outcome
 ) -> None:
-    for file in tqdm(files, unit="image", disable=not progress or len(files) < 2):
+    silent = comm.get_rank() > 0 or len(pictures) < 2
+    for file, target in tqdm(pictures.items(), unit="image", disable=silent):
         try:
             pixels = predictor.read(file)
         except UserError as error:
@@ -100,10 +90,9 @@ def _predict(
             outcome.failed += 1
             continue
         detections, picture = _draw(predictor, pixels)
-        pictures[file].parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(pictures[file], quality=95)
-        for result in detections.to_coco(ids[file]):
-            outcome.results.append({**result, "file_name": str(file)})
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(target, quality=95)
+        outcome.results += [{**r, "file_name": str(file)} for r in detections.to_coco(ids[file])]
         outcome.done += 1
 
 

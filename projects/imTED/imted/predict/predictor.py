@@ -165,11 +165,7 @@ class Predictor:
         return pixels
 
     def preprocess(self, image: Picture) -> dict[str, Any]:
-        """Turn an image into Detectron2's model input.
-
-        Returns:
-            "image" (3, h, w), resized as in the evaluation; "height" and "width" of the original.
-        """
+        """Turn an image into Detectron2's model input, resized as in the evaluation."""
         return self._prepare(self.read(image))
 
     def _prepare(self, pixels: np.ndarray) -> dict[str, Any]:
@@ -191,7 +187,7 @@ class Predictor:
         found: list[Instances] = []
         for start in range(0, len(windows), self.batch_size):
             batch = windows[start : start + self.batch_size]
-            found.extend(self._forward([pixels[w.rows, w.columns] for w in batch]))
+            found.extend(self._forward([pixels[w.slices] for w in batch]))
         if len(windows) == 1:
             return self._detections(found[0])
         nms = self.cfg.model.roi_heads.box_predictor.get("test_nms_thresh", 0.5)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -28,27 +29,15 @@ class Window:
     bottom: int
 
     @property
-    def rows(self) -> slice:
-        """Its rows in an array (H, W, …)."""
-        return slice(self.top, self.bottom)
-
-    @property
-    def columns(self) -> slice:
-        """Its columns."""
-        return slice(self.left, self.right)
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns in an array (H, W, …)."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
 def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Window]:
-    """Cover an image with tiles of one size, and add the whole image, where larger objects are.
+    """Return the whole image, where larger objects are, and tiles that cover it.
 
-    Args:
-        height: The image's height, in pixels.
-        width: The image's width.
-        tile: Side of a tile.
-        overlap: Least number of pixels that neighbours share.
-
-    Returns:
-        The whole image first; it alone if no side is longer than a tile.
+    It is alone if no side is longer than a tile. Neighbours share at least `overlap` pixels.
     """
     whole = Window(0, 0, width, height)
     tops, lefts = (_starts(side, tile, overlap) for side in (height, width))
@@ -121,7 +110,7 @@ def merge_tiles(
             for member in objects[label]:
                 w = int(window_of[member])
                 mask = found[w].pred_masks[member - starts[w]].numpy()
-                canvas[windows[w].rows, windows[w].columns] |= mask
+                canvas[windows[w].slices] |= mask
             rles[i] = encode_mask(canvas)
         merged.pred_masks = rles
     return merged
@@ -131,24 +120,22 @@ def _components(
     boxes: torch.Tensor, classes: torch.Tensor, window_of: torch.Tensor, windows: Sequence[Window]
 ) -> np.ndarray:
     """Return for each detection the number of the object that it belongs to."""
-    pairs: list[np.ndarray] = []
-    for a in range(len(windows)):
-        for b in range(a + 1, len(windows)):
-            left, top = max(windows[a].left, windows[b].left), max(windows[a].top, windows[b].top)
-            right = min(windows[a].right, windows[b].right)
-            bottom = min(windows[a].bottom, windows[b].bottom)
-            if left >= right or top >= bottom:
-                continue
-            in_a, in_b = (torch.nonzero(window_of == w).flatten() for w in (a, b))
-            origin, size = torch.tensor([left, top, left, top]), (bottom - top, right - left)
-            parts = [clip_boxes_to_image(boxes[i] - origin, size) for i in (in_a, in_b)]
-            iou = box_iou(*parts).nan_to_num()
-            iou[classes[in_a][:, None] != classes[in_b]] = 0
-            # One detection of a window is one object, so each has at most one partner in another.
-            first, second = linear_sum_assignment(-iou.numpy())
-            agree = iou.numpy()[first, second] >= SAME_OBJECT
-            pairs.append(np.stack([in_a.numpy()[first[agree]], in_b.numpy()[second[agree]]]))
+    pairs = [np.empty((2, 0), dtype=int)]
+    for (a, one), (b, other) in combinations(enumerate(windows), 2):
+        left, top = max(one.left, other.left), max(one.top, other.top)
+        right, bottom = min(one.right, other.right), min(one.bottom, other.bottom)
+        if left >= right or top >= bottom:
+            continue
+        in_a, in_b = (torch.nonzero(window_of == w).flatten() for w in (a, b))
+        origin, size = torch.tensor([left, top, left, top]), (bottom - top, right - left)
+        parts = [clip_boxes_to_image(boxes[i] - origin, size) for i in (in_a, in_b)]
+        iou = box_iou(*parts).nan_to_num()
+        iou[classes[in_a][:, None] != classes[in_b]] = 0
+        # One detection of a window is one object, so each has at most one partner in another.
+        first, second = linear_sum_assignment(-iou.numpy())
+        agree = iou.numpy()[first, second] >= SAME_OBJECT
+        pairs.append(np.stack([in_a.numpy()[first[agree]], in_b.numpy()[second[agree]]]))
     number = len(boxes)
-    edges = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0), dtype=int)
+    edges = np.concatenate(pairs, axis=1)
     graph = coo_array((np.ones(edges.shape[1]), (edges[0], edges[1])), shape=(number, number))
     return connected_components(graph, directed=False)[1]

@@ -17,15 +17,12 @@ ESCAPE = 27
 
 
 def predict_video(predictor: Predictor, path: str, output: str) -> str:
-    """Write a video with what is found in each frame.
+    """Write a video with what is found in each frame, and return its path.
 
     Args:
         predictor: The detector.
         path: A video that OpenCV can read.
         output: Where to: a file that ends in .mp4, or a folder.
-
-    Returns:
-        The path of the new video.
 
     Raises:
         UserError: The video can't be read, or the new one can't be written.

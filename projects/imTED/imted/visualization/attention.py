@@ -34,15 +34,12 @@ def find_decoder(model: nn.Module) -> DecoderBoxHead:
 def box_attention(
     model: GeneralizedRCNN, inputs: dict[str, Any], boxes: torch.Tensor
 ) -> torch.Tensor:
-    """Compute the attention in boxes of one image.
+    """Compute the attention in boxes of one image; see :func:`decoder_attention`.
 
     Args:
         model: In evaluation mode.
         inputs: Detectron2's model input: "image", and "height" and "width" of the image's own.
         boxes: XYXY in pixels of the image's own size, (R, 4).
-
-    Returns:
-        See `decoder_attention`.
 
     Raises:
         UserError: The detector has no decoder.
@@ -88,15 +85,7 @@ def decoder_attention(head: DecoderBoxHead, roi_features: torch.Tensor) -> torch
 
 
 def attention_weights(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
-    """Compute the weights that the fused attention keeps to itself.
-
-    Args:
-        attention: timm's `Attention`.
-        tokens: What it is given, (R, L, C).
-
-    Returns:
-        (R, heads, L, L); rows sum to 1.
-    """
+    """Compute the weights, (R, heads, L, L), that fused attention to tokens (R, L, C) hides."""
     qkv = attention.qkv(tokens).unflatten(-1, (3, attention.num_heads, -1))
     queries, keys, _ = qkv.permute(2, 0, 3, 1, 4)
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)

@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from detectron2.data import Metadata, detection_utils
-from detectron2.structures import BoxMode, Instances
+from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.colormap import colormap
 from detectron2.utils.visualizer import Visualizer
 
@@ -21,28 +21,20 @@ GAP = 8
 """Pixels of white between two pictures."""
 
 
-@dataclass
-class Objects:
-    """What to draw on one image; entry i of each list belongs to object i.
+class DrawnObject(NamedTuple):
+    """An object to draw.
 
     Attributes:
-        boxes: XYXY in pixels.
-        classes: Contiguous class numbers.
-        labels: Texts.
-        masks: Polygons, COCO RLE or bitmap (H, W); None for an object without.
+        box: XYXY in pixels.
+        class_index: Number of its class, contiguous.
+        label: What is written at it.
+        mask: Polygons, COCO RLE or bitmap (H, W); None for an object without.
     """
 
-    boxes: list[Sequence[float]] = field(default_factory=list)
-    classes: list[int] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    masks: list[Any] = field(default_factory=list)
-
-    def add(self, box: Sequence[float], class_index: int, label: str, mask: Any = None) -> None:
-        """Add one object."""
-        self.boxes.append(box)
-        self.classes.append(class_index)
-        self.labels.append(label)
-        self.masks.append(mask)
+    box: Sequence[float]
+    class_index: int
+    label: str
+    mask: Any = None
 
 
 def draw_annotations(
@@ -58,13 +50,12 @@ def draw_annotations(
     Returns:
         RGB picture (H', W', 3), uint8; enlarged if the image is small.
     """
-    objects = Objects()
+    objects = []
     for annotation in record["annotations"]:
         box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
-        label = _class_name(metadata, annotation["category_id"])
-        if annotation.get("iscrowd"):
-            label = f"{label} crowd".strip()
-        objects.add(box, annotation["category_id"], label, annotation.get("segmentation"))
+        index = annotation["category_id"]
+        label = _class_name(metadata, index) + (" crowd" if annotation.get("iscrowd") else "")
+        objects.append(DrawnObject(box, index, label.strip(), annotation.get("segmentation")))
     return _draw(_read_rgb(record), objects, metadata, long_side)
 
 
@@ -91,7 +82,7 @@ def draw_predictions(
         UserError: A prediction has a category that the data set does not have.
     """
     class_of = metadata.thing_dataset_id_to_contiguous_id
-    objects = Objects()
+    objects = []
     for prediction in predictions:
         if prediction["score"] < score:
             continue
@@ -104,11 +95,15 @@ def draw_predictions(
         index = class_of[prediction["category_id"]]
         box = BoxMode.convert(prediction["bbox"], BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
         label = f"{_class_name(metadata, index)} {prediction['score']:.0%}".strip()
-        objects.add(box, index, label, prediction.get("segmentation"))
+        objects.append(DrawnObject(box, index, label, prediction.get("segmentation")))
     truth = draw_annotations(record, metadata, long_side)
-    predicted = _draw(_read_rgb(record), objects, metadata, long_side)
-    gap = np.full((truth.shape[0], GAP, 3), 255, dtype=np.uint8)
-    return np.concatenate([truth, gap, predicted], axis=1)
+    return side_by_side(truth, _draw(_read_rgb(record), objects, metadata, long_side))
+
+
+def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Join two pictures of one height, white between them."""
+    gap = np.full((left.shape[0], GAP, 3), 255, dtype=np.uint8)
+    return np.concatenate([left, gap, right], axis=1)
 
 
 def draw_training_sample(
@@ -125,17 +120,10 @@ def draw_training_sample(
         RGB picture (H', W', 3), uint8.
     """
     image = detection_utils.convert_image_to_rgb(sample["image"].permute(1, 2, 0), image_format)
-    instances = sample["instances"]
-    masks = [None] * len(instances)
-    if instances.has("gt_masks"):
-        masks = [m.numpy() if hasattr(m, "numpy") else m for m in instances.gt_masks]
-    objects = Objects()
-    rows = zip(
-        instances.gt_boxes.tensor.tolist(), instances.gt_classes.tolist(), masks, strict=True
-    )
-    for box, index, mask in rows:
-        objects.add(box, index, _class_name(metadata, index), mask)
-    return _draw(image, objects, metadata)
+    found = sample["instances"]
+    labels = [_class_name(metadata, index) for index in found.gt_classes.tolist()]
+    rows = _rows(found.gt_boxes, found.gt_classes, labels, found.get_fields().get("gt_masks"))
+    return _draw(image, rows, metadata)
 
 
 def draw_instances(
@@ -152,20 +140,13 @@ def draw_instances(
     Returns:
         RGB picture (H', W', 3), uint8.
     """
-    masks: list[Any] = [None] * len(instances)
-    if instances.has("pred_masks"):
-        masks = [m.numpy() if hasattr(m, "numpy") else m for m in instances.pred_masks]
-    objects = Objects()
-    rows = zip(
-        instances.pred_boxes.tensor.tolist(),
-        instances.pred_classes.tolist(),
-        instances.scores.tolist(),
-        masks,
-        strict=True,
-    )
-    for box, index, score, mask in rows:
-        objects.add(box, index, f"{_class_name(metadata, index)} {score:.0%}".strip(), mask)
-    return _draw(image, objects, metadata, long_side)
+    classes, scores = instances.pred_classes, instances.scores.tolist()
+    labels = [
+        f"{_class_name(metadata, index)} {score:.0%}".strip()
+        for index, score in zip(classes.tolist(), scores, strict=True)
+    ]
+    masks = instances.get_fields().get("pred_masks")
+    return _draw(image, _rows(instances.pred_boxes, classes, labels, masks), metadata, long_side)
 
 
 def load_predictions(path: str) -> dict[int, list[dict[str, Any]]]:
@@ -200,22 +181,33 @@ def _class_name(metadata: Metadata, index: int) -> str:
     return names[index] if len(names) > 1 else ""
 
 
+def _rows(
+    boxes: Boxes, classes: torch.Tensor, labels: Sequence[str], masks: Any
+) -> list[DrawnObject]:
+    masks = [None] * len(boxes) if masks is None else masks
+    masks = [mask.numpy() if hasattr(mask, "numpy") else mask for mask in masks]
+    rows = zip(boxes.tensor.tolist(), classes.tolist(), labels, masks, strict=True)
+    return [DrawnObject(*row) for row in rows]
+
+
 def _draw(
-    image: np.ndarray, objects: Objects, metadata: Metadata, long_side: int = LONG_SIDE
+    image: np.ndarray,
+    objects: Sequence[DrawnObject],
+    metadata: Metadata,
+    long_side: int = LONG_SIDE,
 ) -> np.ndarray:
-    scale = max(1.0, long_side / max(image.shape[:2]))
-    visualizer = Visualizer(image, metadata, scale=scale)
+    visualizer = Visualizer(image, metadata, scale=max(1.0, long_side / max(image.shape[:2])))
     several = len(metadata.thing_classes) > 1
     palette = colormap(rgb=True, maximum=1)
     # Detectron2 draws masks for all objects of a call or for none.
     for with_mask in (True, False):
-        chosen = [i for i, mask in enumerate(objects.masks) if (mask is not None) == with_mask]
+        chosen = [(i, o) for i, o in enumerate(objects) if (o.mask is not None) == with_mask]
         if chosen:
-            keys = [objects.classes[i] if several else i for i in chosen]
+            keys = [o.class_index if several else i for i, o in chosen]
             visualizer.overlay_instances(
-                boxes=np.asarray([objects.boxes[i] for i in chosen], dtype=float),
-                masks=[objects.masks[i] for i in chosen] if with_mask else None,
-                labels=[objects.labels[i] for i in chosen],
+                boxes=np.asarray([o.box for _, o in chosen], dtype=float),
+                masks=[o.mask for _, o in chosen] if with_mask else None,
+                labels=[o.label for _, o in chosen],
                 assigned_colors=[tuple(palette[key % len(palette)]) for key in keys],
             )
     return visualizer.output.get_image()

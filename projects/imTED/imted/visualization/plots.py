@@ -93,12 +93,7 @@ def save_losses(history: Sequence[Mapping[str, float]], path: str) -> None:
 
 
 def save_modulator(scale: np.ndarray, path: str) -> None:
-    """Write the modulator's learned scale, a bar per channel in order of size, and its histogram.
-
-    Args:
-        scale: A value per encoder channel, (D,).
-        path: Where to write the PNG.
-    """
+    """Write the modulator's learned scale, (D,): a bar per channel by size, and a histogram."""
     figure = Figure((11, 4.5), dpi=DPI, layout="constrained")
     figure.suptitle(
         f"Learned scale of the pyramid's features, one per encoder channel ({len(scale)}): "
@@ -125,17 +120,14 @@ def save_figure(figure: Figure, path: str) -> None:
 
 
 def _series(history: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
-    pairs = [(entry["iteration"] + 1, entry[name]) for entry in history if name in entry]
-    return [iteration for iteration, _ in pairs], [value for _, value in pairs]
+    logged = [entry for entry in history if name in entry]
+    return [entry["iteration"] + 1 for entry in logged], [entry[name] for entry in logged]
 
 
 def _running_median(values: Sequence[float]) -> list[float]:
     """Take the median around each value, of fewer at the ends so that it stays in the middle."""
-    medians = []
-    for i in range(len(values)):
-        half = min(NEIGHBOURS // 2, i, len(values) - 1 - i)
-        medians.append(float(np.median(values[i - half : i + half + 1])))
-    return medians
+    halves = [min(NEIGHBOURS // 2, i, len(values) - 1 - i) for i in range(len(values))]
+    return [float(np.median(values[i - h : i + h + 1])) for i, h in enumerate(halves)]
 
 
 def _tidy(axes: Axes) -> None:

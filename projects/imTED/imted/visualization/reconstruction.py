@@ -75,14 +75,6 @@ def reconstruct(
 
 
 def denormalize_patches(normalised: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
-    """Undo `imted.modeling.masked_autoencoder.normalize_patches`.
-
-    Args:
-        normalised: Patches (N, L, p * p * 3) of mean 0 and variance 1.
-        patches: The patches whose own mean and variance these are to get, of the same shape.
-
-    Returns:
-        Patches (N, L, p * p * 3).
-    """
+    """Undo `normalize_patches`: give patches (N, L, p * p * 3) the mean and variance of others."""
     variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
     return normalised * (variance + 1e-6).sqrt() + mean

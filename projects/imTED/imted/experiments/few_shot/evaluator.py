@@ -1,10 +1,9 @@
 """COCO's metrics on base classes and on novel classes apart."""
 
-import contextlib
 import copy
-import io
 import logging
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.utils.logger import create_small_table
 from pycocotools.cocoeval import COCOeval
 
+from imted.data.coco_json import categories_of
 from imted.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class FewShotEvaluator(COCOEvaluator):
             UserError: A novel class isn't in the data set.
         """
         super().__init__(dataset_name, **kwargs)
-        names = {category["id"]: category["name"] for category in self._coco_api.cats.values()}
+        names = categories_of(self._coco_api.dataset)
         absent = [name for name in novel_classes if name not in names.values()]
         if absent:
             raise UserError(
@@ -65,14 +65,10 @@ class FewShotEvaluator(COCOEvaluator):
 
 
 def group_metrics(coco_eval: COCOeval | None, category_ids: Sequence[int]) -> dict[str, float]:
-    """Return COCO's metrics of some of the evaluated classes.
+    """Return COCO's :data:`METRICS` of some of the evaluated classes, in percent.
 
-    Args:
-        coco_eval: An accumulated evaluation of boxes or masks; None when nothing was predicted.
-        category_ids: The classes. Those without any object are left out of the mean.
-
-    Returns:
-        `METRICS`, in percent; NaN where no class has an object.
+    Classes without any object are left out of the mean; it is NaN where no class has one, or where
+    nothing was predicted (None).
     """
     if coco_eval is None:
         return dict.fromkeys(METRICS, float("nan"))
@@ -82,7 +78,7 @@ def group_metrics(coco_eval: COCOeval | None, category_ids: Sequence[int]) -> di
         "precision": coco_eval.eval["precision"][:, :, classes],  # IoU, recall, class, area, number
         "recall": coco_eval.eval["recall"][:, classes],
     }
-    with contextlib.redirect_stdout(io.StringIO()):
+    with redirect_stdout(None):
         part.summarize()
     stats = part.stats[: len(METRICS)]
     return {

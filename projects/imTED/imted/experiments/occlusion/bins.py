@@ -1,10 +1,9 @@
 """COCO's AP and AR of objects by the part of them that is hidden."""
 
-import contextlib
-import io
 import logging
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -64,11 +63,8 @@ class OcclusionBinsEvaluator(PredictionsEvaluator):
         self.content, estimates = add_ratios(self.content, self.json_file)
         if estimates:
             logger.info("%s: %d occlusion ratios are estimates.", self.json_file, estimates)
-        lower_ends = [0.0, *edges[:-1]]
-        self._names = ["all"] + [
-            f"{low:g}..{high:g}" if high else "0"
-            for low, high in zip(lower_ends, edges, strict=True)
-        ]
+        ends = zip([0.0, *edges[:-1]], edges, strict=True)
+        self._names = ["all", *(f"{low:g}..{high:g}" if high else "0" for low, high in ends)]
         self._edges = edges
         self._max_detections = max_detections
 
@@ -77,7 +73,8 @@ class OcclusionBinsEvaluator(PredictionsEvaluator):
         truth = self._truth()
         # NaN is outside of no range: detections that fit nothing are wrong in every bin.
         found = self._coco({**result, "area": math.nan, "iscrowd": 0} for result in results)
-        counts = self._counts(truth)
+        bins = [a["area"] for a in truth.dataset["annotations"] if not a["iscrowd"]]
+        counts = [len(bins), *np.bincount(bins, minlength=len(self._edges)).tolist()]
         metrics: dict[str, dict[str, float]] = {}
         rows = []
         for task in ("bbox", "segm") if self.has_masks else ("bbox",):
@@ -87,26 +84,19 @@ class OcclusionBinsEvaluator(PredictionsEvaluator):
                 ap, ar = _percent(precision[:, :, :, i]), _percent(recall[:, :, i])
                 values[f"AP_{name}"], values[f"AR_{name}"] = ap, ar
                 rows.append((task, name, counts[i], ap, ar))
-        logger.info(
-            "By hidden part:\n%s",
-            tabulate(
-                rows, ("IoU of", "hidden", "objects", "AP", "AR"), tablefmt="pipe", floatfmt=".2f"
-            ),
-        )
+        headers = ("IoU of", "hidden", "objects", "AP", "AR")
+        table = tabulate(rows, headers, tablefmt="pipe", floatfmt=".2f")
+        logger.info("By hidden part:\n%s", table)
         return metrics
 
     def _evaluate(self, truth: COCO, found: COCO, task: str) -> tuple[np.ndarray, np.ndarray]:
-        """Run COCOeval with bins in place of sizes.
-
-        Returns:
-            Precision (IoUs, recalls, classes, bins, 1) and recall (IoUs, classes, bins, 1).
-        """
+        """Return COCOeval's precision and recall with bins in place of sizes."""
         evaluation = COCOeval_faster(truth, found, task)
         last = len(self._edges) - 1
         evaluation.params.areaRng = [[0, last], *([i, i] for i in range(last + 1))]
         evaluation.params.areaRngLbl = self._names
         evaluation.params.maxDets = [self._max_detections]
-        with contextlib.redirect_stdout(io.StringIO()):
+        with redirect_stdout(None):
             evaluation.evaluate()
             evaluation.accumulate()
         return evaluation.eval["precision"], evaluation.eval["recall"]
@@ -126,11 +116,6 @@ class OcclusionBinsEvaluator(PredictionsEvaluator):
         """Index annotations; they get new ids from 1 on, as COCOeval takes 0 for "no match"."""
         numbered = [{**annotation, "id": i} for i, annotation in enumerate(annotations, 1)]
         return index_coco({**self.content, "annotations": numbered})
-
-    def _counts(self, truth: COCO) -> list[int]:
-        """Count the objects of each bin, of all first."""
-        bins = [a["area"] for a in truth.dataset["annotations"] if not a["iscrowd"]]
-        return [len(bins), *np.bincount(bins, minlength=len(self._edges)).tolist()]
 
 
 def _percent(values: np.ndarray) -> float:

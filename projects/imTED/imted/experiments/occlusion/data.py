@@ -90,11 +90,7 @@ def count_large_parts(mask: np.ndarray) -> int:
 
 
 def add_ratios(content: dict[str, Any], name: str) -> tuple[dict[str, Any], int]:
-    """Give every object an `occlusion_ratio`, an estimated one where the json has none.
-
-    Args:
-        content: A COCO json with masks.
-        name: The json's, for messages.
+    """Give every object of a COCO json an `occlusion_ratio`, estimated where it has none.
 
     Returns:
         The json with the ratios (crowds have none), and how many of them are estimates.
@@ -120,12 +116,7 @@ def add_ratios(content: dict[str, Any], name: str) -> tuple[dict[str, Any], int]
 def derive_lists(content: dict[str, Any], name: str) -> dict[str, list[OccludedObject]]:
     """Choose the occluded and the separated objects of a COCO json by the rule of this module.
 
-    Args:
-        content: A COCO json with masks; missing ratios are estimated.
-        name: The json's, for messages.
-
-    Raises:
-        UserError: As `add_ratios`.
+    Missing ratios are estimated, see :func:`add_ratios`; `name` is the json's.
     """
     content, _ = add_ratios(content, name)
     coco = index_coco(content)
@@ -150,13 +141,7 @@ def derive_lists(content: dict[str, Any], name: str) -> dict[str, list[OccludedO
 
 
 def write_list(path: Path, objects: Sequence[OccludedObject], source: str) -> None:
-    """Write a list.
-
-    Args:
-        path: Where to write the json.
-        objects: The list.
-        source: What it was made from; the json's "source".
-    """
+    """Write a list, and what it was made from."""
     content = {"source": source, "objects": [asdict(item) for item in objects]}
     write_json(content, path)
 
@@ -188,25 +173,22 @@ def _known_ratio(annotation: dict[str, Any], name: str) -> float | None:
 
 def _decode(coco: COCO, annotation: dict[str, Any], name: str) -> np.ndarray:
     """Return the mask of an annotation, uint8 (H, W)."""
+    what = f"annotation {annotation['id']}"
     if not annotation.get("segmentation"):
-        raise UserError(
-            f"{name}: annotation {annotation['id']} has no segmentation; "
-            "occlusion can be told from masks only."
-        )
+        raise UserError(f"{name}: {what} has no segmentation; occlusion is told from masks only.")
     image = coco.imgs[annotation["image_id"]]
     for side in ("height", "width"):
         if not isinstance(image.get(side), int):
             raise UserError(f"{name}: image {image['id']} has no {side}, an integer; add it.")
+    fix = "correct or remove the annotation"
     try:
         mask = coco.annToMask(annotation)
     except Exception as error:  # pycocotools raises many kinds
         raise UserError(
-            f"{name}: the segmentation of annotation {annotation['id']} can't be read ({error}); "
-            "correct or remove the annotation."
+            f"{name}: the segmentation of {what} can't be read ({error}); {fix}."
         ) from error
     if mask.shape != (image["height"], image["width"]):
         raise UserError(
-            f"{name}: the segmentation of annotation {annotation['id']} is of another size than "
-            "its image; correct or remove the annotation."
+            f"{name}: the segmentation of {what} is of another size than its image; {fix}."
         )
     return np.ascontiguousarray(mask)  # OpenCV's order

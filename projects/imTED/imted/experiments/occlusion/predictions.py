@@ -12,7 +12,7 @@ from imted.data.coco_json import load_coco
 
 
 class PredictionsEvaluator(DatasetEvaluator):
-    """Collect predictions in the form of COCO's results, with the json's category ids.
+    """Collect predictions from a score on as COCO's results, with the json's category ids.
 
     Attributes:
         json_file: The annotations of the data set.
@@ -21,19 +21,12 @@ class PredictionsEvaluator(DatasetEvaluator):
     """
 
     def __init__(self, dataset_name: str, min_score: float = 0.0) -> None:
-        """Read the truth.
-
-        Args:
-            dataset_name: Name of a data set with a COCO json, in Detectron2's catalogs.
-            min_score: Predictions below it are not kept.
-        """
+        """Read the truth of a data set with a COCO json, in Detectron2's catalogs."""
         metadata = MetadataCatalog.get(dataset_name)
         self.json_file = metadata.json_file
         self.content = load_coco(self.json_file)
         self._min_score = min_score
-        self._category_ids = {
-            index: key for key, index in metadata.thing_dataset_id_to_contiguous_id.items()
-        }
+        self._category_ids = {i: k for k, i in metadata.thing_dataset_id_to_contiguous_id.items()}
         self.reset()
 
     def reset(self) -> None:
@@ -57,11 +50,7 @@ class PredictionsEvaluator(DatasetEvaluator):
         return True
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Gather the predictions of all processes and evaluate them in the main one.
-
-        Returns:
-            What `evaluate_results` returns in the main process, {} in the others.
-        """
+        """Gather the predictions of all processes and evaluate them in the main one."""
         comm.synchronize()
         gathered = comm.gather((self._results, self.has_masks))
         if not comm.is_main_process():
@@ -70,9 +59,5 @@ class PredictionsEvaluator(DatasetEvaluator):
         return self.evaluate_results([result for results, _ in gathered for result in results])
 
     def evaluate_results(self, results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-        """Return percentages by metric, by group of metrics.
-
-        Args:
-            results: COCO's results of all images.
-        """
+        """Return percentages by metric, by group of metrics."""
         raise NotImplementedError

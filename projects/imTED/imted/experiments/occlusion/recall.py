@@ -8,6 +8,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tabulate import tabulate
 
+from imted.data.coco_json import categories_of
 from imted.errors import UserError
 from imted.experiments.occlusion.data import LISTS, OccludedObject, derive_lists, read_list
 from imted.experiments.occlusion.predictions import PredictionsEvaluator
@@ -60,6 +61,9 @@ class OcclusionRecallEvaluator(PredictionsEvaluator):
         self._lists = {
             key: read_list(path) if path else derived[key] for key, path in paths.items()
         }
+        self._min_iou = min_iou
+        self._names = {image["id"]: image["file_name"] for image in self.content["images"]}
+        self._classes = categories_of(self.content)
         for key, path in paths.items():
             self._check(self._lists[key], path or f'The list "{key}" of {self.json_file}')
         if skip_unknown_ratios:
@@ -67,11 +71,6 @@ class OcclusionRecallEvaluator(PredictionsEvaluator):
                 key: [item for item in objects if item.occlusion_ratio is not None]
                 for key, objects in self._lists.items()
             }
-        self._min_iou = min_iou
-        self._names = {image["id"]: image["file_name"] for image in self.content["images"]}
-        self._classes = {
-            category["id"]: category["name"] for category in self.content["categories"]
-        }
         self._wanted = {item.file_name for objects in self._lists.values() for item in objects}
 
     def wants(self, image_id: int) -> bool:
@@ -91,12 +90,9 @@ class OcclusionRecallEvaluator(PredictionsEvaluator):
             recalls[key] = {}
             for kind in kinds:
                 found, once = self._count(objects, detections, kind)
-                total = len(objects) or np.nan
-                recalls[key][f"{kind}_recall"] = 100 * found / total
-                recalls[key][f"{kind}_recall_one_to_one"] = 100 * once / total
-                rows.append(
-                    (key, kind, len(objects), found, 100 * found / total, once, 100 * once / total)
-                )
+                any_, own = (100 * count / (len(objects) or np.nan) for count in (found, once))
+                recalls[key] |= {f"{kind}_recall": any_, f"{kind}_recall_one_to_one": own}
+                rows.append((key, kind, len(objects), found, any_, once, own))
         headers = ("list", "IoU of", "objects", "found", "recall", "one to one", "recall")
         logger.info(
             "Recall of hidden objects, in percent:\n%s",
@@ -126,17 +122,10 @@ class OcclusionRecallEvaluator(PredictionsEvaluator):
 
     def _check(self, objects: list[OccludedObject], name: str) -> None:
         """Raise a UserError if no object can be found; warn if some can't."""
+        images, classes = set(self._names.values()), set(self._classes.values())
         for what, wanted, known in (
-            (
-                "image",
-                [item.file_name for item in objects],
-                {image["file_name"] for image in self.content["images"]},
-            ),
-            (
-                "class",
-                [item.category for item in objects],
-                {category["name"] for category in self.content["categories"]},
-            ),
+            ("image", [item.file_name for item in objects], images),
+            ("class", [item.category for item in objects], classes),
         ):
             strange = [key for key in wanted if key not in known]
             if wanted and len(strange) == len(wanted):

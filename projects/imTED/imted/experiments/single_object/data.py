@@ -80,14 +80,8 @@ def read_single_object(root: str, split: str, num_classes: int) -> list[dict[str
         if not image.is_file():
             raise UserError(f"{file} describes {image}, which does not exist; unpack it there.")
         annotation = {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": numbers[name]}
-        records.append(
-            {
-                "file_name": str(image),
-                "image_id": len(records) + 1,
-                "annotated_size": size,
-                "annotations": [annotation],
-            }
-        )
+        record = {"file_name": str(image), "image_id": len(records) + 1, "annotated_size": size}
+        records.append({**record, "annotations": [annotation]})
     if not records:
         raise UserError(f"{annotations} has no XML file with exactly one object.")
     logger.info(
@@ -124,9 +118,8 @@ class SingleObjectMapper(DatasetMapper):
 def list_classes(root: str) -> list[str]:
     """Name the classes in the order of their numbers: the folders of the training split."""
     folder = Path(root, ANNOTATIONS, "train")
-    return (
-        sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    )
+    entries = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in entries if path.is_dir())
 
 
 def read_xml(

@@ -54,13 +54,8 @@ class SingleObjectEvaluator(DatasetEvaluator):
             if size is not None:  # the IoU is the same in either size
                 height, width = instances.image_size
                 boxes.scale(size[0] / width, size[1] / height)
-            ((category, box, score),) = zip(
-                instances.pred_classes.tolist(),
-                boxes.tensor.tolist(),
-                instances.scores.tolist(),
-                strict=True,
-            )
-            self._predictions[record["image_id"]] = (category, box, score)
+            (category,), (score,) = instances.pred_classes.tolist(), instances.scores.tolist()
+            self._predictions[record["image_id"]] = (category, boxes.tensor[0].tolist(), score)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Gather the predictions of all processes.
@@ -122,9 +117,7 @@ def mean_average_precision(
 def average_precision(right: np.ndarray, objects: int) -> float:
     """Return the mean, over 101 recalls, of the best precision at that recall or a higher one.
 
-    Args:
-        right: Whether each detection is right, by falling score, bool.
-        objects: The number of true ones, positive.
+    `right` tells of the detections by falling score which are right.
     """
     found = np.cumsum(right)
     precision = found / np.arange(1, len(right) + 1)

@@ -47,7 +47,7 @@ def compare(
     drawn = [resampled_average_precisions(run, counts) for run in (first, second)]
     metrics = {}
     for name in METRICS:
-        one, two = (mean_of_known(by_class(ap, name)) for ap in values)
+        one, two = (float(mean_of_known(by_class(ap, name))) for ap in values)
         one_drawn, two_drawn = (mean_of_known(by_class(ap, name)) for ap in drawn)
         metrics[name] = _difference(one, two, two_drawn - one_drawn)
     of_class = [by_class(ap, "AP") for ap in values]

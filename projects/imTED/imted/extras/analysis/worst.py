@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from pycocotools.cocoeval import COCOeval
 
-from imted.visualization.drawing import GAP
+from imted.visualization.drawing import side_by_side
 
 from .inputs import Truth
 from .matching import ImageMatches
@@ -93,9 +93,7 @@ def _draw(
             label = f"{names[image.classes[d]]} {image.scores[d]:.0%}"
             label += "" if kind == "right" else f" ({kind})"
             detections.append((evaluation.cocoDt.anns[key], label, COLOURS[kind]))
-    left, right = (_draw_side(pixels, rows, masks) for rows in (objects, detections))
-    gap = np.full((left.shape[0], GAP, 3), 255, dtype=np.uint8)
-    return np.concatenate([left, gap, right], axis=1)
+    return side_by_side(*(_draw_side(pixels, rows, masks) for rows in (objects, detections)))
 
 
 def _draw_side(

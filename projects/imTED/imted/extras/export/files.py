@@ -31,13 +31,7 @@ Run = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 
 
 def write_torchscript(loaded: LoadedDetector, image: torch.Tensor, path: str) -> None:
-    """Trace a detector; the file takes images of any size.
-
-    Args:
-        loaded: The detector.
-        image: An example with an object, (3, H, W), float32.
-        path: The file's path.
-    """
+    """Trace a detector on an image with an object; the file takes images of any size."""
     adapter = traceable(loaded.model, image)
     with _quiet(), torch.no_grad():
         traced = torch.jit.trace(adapter, (image,), check_trace=False)
@@ -48,13 +42,9 @@ def write_torchscript(loaded: LoadedDetector, image: torch.Tensor, path: str) ->
 
 
 def write_onnx(loaded: LoadedDetector, image: torch.Tensor, path: str, fp16: bool) -> None:
-    """Write an ONNX file that takes images of the example's size alone.
+    """Write an ONNX file that takes images of the size of the example, which has an object.
 
-    Args:
-        loaded: The detector.
-        image: An example with an object, (3, H, W), float32.
-        path: The file's path.
-        fp16: Store the weights in half precision; onnxruntime computes with them in full.
+    With `fp16` weights are stored in half precision; onnxruntime computes with them in full.
 
     Raises:
         UserError: The package onnx isn't installed.

@@ -20,10 +20,6 @@ BOXES, CLASSES, MASKS, SCORES, SIZE = "boxes", "classes", "masks", "scores", "si
 def traceable(model: nn.Module, image: torch.Tensor) -> TracingAdapter:
     """Wrap a detector for tracing, and check that the image lets all of it be traced.
 
-    Args:
-        model: In evaluation mode.
-        image: The example, (3, H, W), float32.
-
     Raises:
         UserError: The model is no R-CNN of Detectron2's kind, or finds nothing in the image.
     """

@@ -1,5 +1,6 @@
 """A COCO data set that is put together image by image."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,7 @@ class CocoBuilder:
     """
 
     def __init__(self, root: Path, classes: Sequence[str]) -> None:
-        """Start with no image.
-
-        Args:
-            root: Folder that the file names start from.
-            classes: Names; the first gets category id 1.
-        """
+        """Start with no image; the first class gets category id 1."""
         self.root = root
         self.left_out: dict[str, int] = {}
         self._categories = {name: number for number, name in enumerate(classes, start=1)}
@@ -73,13 +69,8 @@ class CocoBuilder:
             **more: Further fields.
         """
         image = self._images[-1]
-        entry: dict[str, Any] = {
-            "id": len(self._annotations) + 1,
-            "image_id": image["id"],
-            "category_id": self._categories[name],
-            "iscrowd": 0,
-            **more,
-        }
+        entry: dict[str, Any] = {"id": len(self._annotations) + 1, "image_id": image["id"]}
+        entry |= {"category_id": self._categories[name], "iscrowd": 0, **more}
         if polygons:
             entry["segmentation"] = [[value for point in p for value in point] for p in polygons]
             rles = coco_mask.frPyObjects(entry["segmentation"], image["height"], image["width"])
@@ -112,7 +103,4 @@ class CocoBuilder:
 
 def common_folder(paths: Sequence[Path]) -> Path:
     """Return the deepest folder that has all of some files."""
-    folder = paths[0].parent
-    while not all(path.is_relative_to(folder) for path in paths):
-        folder = folder.parent
-    return folder
+    return Path(os.path.commonpath([path.parent for path in paths]))

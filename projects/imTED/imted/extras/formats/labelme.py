@@ -38,7 +38,10 @@ def read_labelme(folder: str) -> CocoBuilder:
     classes = sorted({shape["label"] for content in files.values() for shape in content["shapes"]})
     if not classes:
         raise UserError(f"No json in {folder} has a shape; label something first.")
-    images = {path: _image_of(path, content) for path, content in files.items()}
+    images = {
+        path: Path(os.path.abspath(path.parent / content["imagePath"].replace("\\", "/")))
+        for path, content in files.items()
+    }
     builder = CocoBuilder(common_folder(list(images.values())), classes)
     for path, content in files.items():
         size = builder.add_image(images[path])
@@ -62,10 +65,6 @@ def _read(path: Path) -> dict[str, Any]:
             f"'points' ({error}); correct or remove it."
         ) from None
     return content
-
-
-def _image_of(path: Path, content: dict[str, Any]) -> Path:
-    return Path(os.path.abspath(path.parent / content["imagePath"].replace("\\", "/")))
 
 
 def _add_shapes(

@@ -19,8 +19,8 @@ def split_dataset(
     Args:
         content: The data set; left as it is.
         val_fraction: Part of the images, and of each class's objects, that val is to have.
-        seed: Seeds the order in which images are dealt.
-        source: Its file, for errors.
+        seed: Decides the order in which images are dealt.
+        source: The data set's file, for errors.
 
     Raises:
         UserError: The fraction isn't between 0 and 1, or there are too few images.

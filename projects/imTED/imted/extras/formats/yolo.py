@@ -45,11 +45,8 @@ def read_yolo(data_yaml: str) -> dict[str, CocoBuilder]:
     names = [str(name) for name in names]
     if len(set(names)) < len(names):
         raise UserError(f"{data_yaml} has a name twice in 'names'; give each class its own.")
-    found = {}
-    for split in SPLITS:
-        if about.get(split):
-            images = _images(about, split, path)
-            found[split] = _read_split(images, names)
+    splits = [split for split in SPLITS if about.get(split)]
+    found = {split: _read_split(_images(about, split, path), names) for split in splits}
     if not found:
         raise UserError(f"{data_yaml} names none of {', '.join(SPLITS)}; add their folders.")
     return found

@@ -81,31 +81,19 @@ def create_app(predictor: Predictor, threshold: float = 0.5, host: str = "127.0.
         image = read_image(request.get_data())
         with lock:
             found = predictor(image)
-        masks = found.pred_masks.numpy() if found.has("pred_masks") else [None] * len(found)
-        rows = zip(
-            found.pred_boxes.tensor.tolist(),
-            found.scores.tolist(),
-            found.pred_classes.tolist(),
-            found.names,
-            masks,
-            strict=True,
-        )
+        masks = found.pred_masks.numpy() if found.has("pred_masks") else None
         detections = [
             {
-                "box": [round(value, 2) for value in box],
-                "score": round(score, 4),
-                "class": number,
+                "box": [round(value, 2) for value in found.pred_boxes.tensor[i].tolist()],
+                "score": round(found.scores[i].item(), 4),
+                "class": found.pred_classes[i].item(),
                 "name": name,
-                "outline": "" if mask is None else outline(mask),
+                "outline": "" if masks is None else outline(masks[i]),
             }
-            for box, score, number, name, mask in rows
+            for i, name in enumerate(found.names)
         ]
-        return {
-            "width": image.width,
-            "height": image.height,
-            "picture": display(image),
-            "detections": detections,
-        }
+        size = {"width": image.width, "height": image.height}
+        return {**size, "picture": display(image), "detections": detections}
 
     @app.post("/attention")
     def attention() -> dict[str, Any]:
@@ -113,7 +101,8 @@ def create_app(predictor: Predictor, threshold: float = 0.5, host: str = "127.0.
         box = _read_box(request.args.get("box", ""), image)
         with lock:
             weights = box_attention(predictor.model, predictor.preprocess(image), box)
-        return {"weights": _rounded(weights[0])}
+        # As many digits as a picture can show.
+        return {"weights": weights[0].double().numpy().round(4).tolist()}
 
     @app.post("/reconstruction")
     def reconstruction() -> dict[str, Any]:
@@ -193,8 +182,3 @@ def _read_box(text: str, image: Image.Image) -> torch.Tensor:
     if not (left < right and top < bottom):  # so that NaN isn't one either
         raise UserError(f"box={text} is no box in the image; give left,top,right,bottom in pixels.")
     return torch.tensor([[left, top, right, bottom]])
-
-
-def _rounded(weights: torch.Tensor) -> list:
-    """Return nested lists with as many digits as a picture can show."""
-    return [[[round(v, 4) for v in row] for row in rows] for rows in weights.tolist()]

@@ -1,1 +1,0 @@
-"""Low shots: training on a part of the images."""
