@@ -13,7 +13,7 @@ from detectron2.data import MetadataCatalog
 from omegaconf import DictConfig, OmegaConf
 from pycocotools.cocoeval import COCOeval
 
-from imted.config.load import load_config
+from imted.config.saved import read_values
 from imted.data.coco_json import read_coco
 from imted.errors import UserError, exit_status
 from imted.extras.analysis.evaluation import evaluate
@@ -71,7 +71,7 @@ def load_run(run: str, args: argparse.Namespace) -> Evaluated:
         )
     if args.json:
         return load_files(predictions, args, title=run)
-    json_file, images = _val_set(load_config(os.path.join(run, "config.yaml")), run)
+    json_file, images = _val_set(read_values(os.path.join(run, "config.yaml")), run)
     return _evaluate(run, json_file, args.images or images, predictions, args.task)
 
 

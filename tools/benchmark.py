@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from tabulate import tabulate
 
-from imted.atomic import write_json
+from imted.atomic import make_folder, write_json
 from imted.config.load import build, load_config
-from imted.config.settings import Run, make_folder
+from imted.config.resolve import Run
 from imted.errors import UserError, exit_status
 from imted.extras.benchmark.clock import matmul_peak
 from imted.extras.benchmark.evaluation import time_evaluation

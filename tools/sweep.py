@@ -19,7 +19,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from imted.config.settings import make_folder
+from imted.atomic import make_folder
 from imted.errors import UserError, exit_status
 from imted.extras.sweep.points import expand, read_points
 from imted.extras.sweep.progress import Progress

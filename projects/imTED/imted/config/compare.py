@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from imted.config.saved import read_yaml
+from imted.config.saved import read_values
 from imted.config.settings import TrainSettings
 
 FlatConfig = dict[str, Any]
@@ -30,7 +30,7 @@ def read_flat(folder: str | Path) -> FlatConfig:
         UserError: It is no config.
     """
     path = Path(folder, "config.yaml")
-    return completed(flatten(read_yaml(str(path)))) if path.is_file() else {}
+    return completed(flatten(read_values(str(path)))) if path.is_file() else {}
 
 
 def completed(config: FlatConfig) -> FlatConfig:

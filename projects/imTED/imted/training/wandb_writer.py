@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from imted.atomic import write_text
 from imted.compat import waiting_images
-from imted.config.saved import read_yaml
+from imted.config.saved import read_values
 from imted.errors import UserError, first_line
 from imted.run_folder import WANDB_ID
 
@@ -45,7 +45,7 @@ class WandbWriter(EventWriter):
                 id=_run_id(Path(folder)),
                 resume="allow",
                 dir=folder,
-                config=OmegaConf.to_container(read_yaml(os.path.join(folder, "config.yaml"))),
+                config=OmegaConf.to_container(read_values(os.path.join(folder, "config.yaml"))),
             )
         except Exception as error:  # of the network, of the key, of the service
             raise UserError(

@@ -1,6 +1,7 @@
 """A user's data set, four paths in a config: it checks, repairs and registers itself."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -90,10 +91,14 @@ class CocoDataset:
         """
         self._require_paths(splits)
         found = on_main_process(lambda: self._check(splits))
+        self.register_checked(found)
+        return found
+
+    def register_checked(self, found: Mapping[str, Split]) -> None:
+        """Register what :meth:`check` has found, in this process or in another."""
         for split, facts in found.items():
             register_coco_json(NAMES[split], facts.json_file, facts.image_root, facts.classes)
             MetadataCatalog.get(NAMES[split]).set(checked=self._key(split))
-        return found
 
     def register(self, name: str) -> None:
         """Register a split by its name in the catalog, unless this data set already has.

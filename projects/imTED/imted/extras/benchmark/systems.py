@@ -16,10 +16,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from imted.config.load import build, load_config
-from imted.config.settings import Run
+from imted.config.resolve import Run
 from imted.errors import UserError
 from imted.modeling import roi_pooler
 from imted.modeling.transformer_blocks import TransformerBlocks
+from imted.training.train import build_optimizer
 
 CLASSES = 80
 """Where the config takes the number of classes from a data set."""
@@ -86,6 +87,8 @@ def build_systems(run: Run, against: Sequence[str], train: bool) -> list[System]
 def _system(
     name: str, cfg: DictConfig, device: torch.device, train: bool, dtype: torch.dtype | None
 ) -> System:
+    cfg = copy.deepcopy(cfg)
+    OmegaConf.set_readonly(cfg, False)
     heads = cfg.model.get("roi_heads")
     if heads is None:
         raise UserError(f"{name}: a detector of Detectron2's form is timed, with model.roi_heads.")
@@ -96,14 +99,14 @@ def _system(
     model = build(cfg.model, "model").to(device).train(train)
     optimizer = None
     if train:
-        cfg.optimizer.params.model = model
         cfg.optimizer.lr = 0.0  # all keep the weights that they share, and so propose the same RoIs
-        optimizer = build(cfg.optimizer, "optimizer")
+        optimizer = build_optimizer(cfg, model)
     return System(name, model, optimizer, dtype, nullcontext)
 
 
 def _released(cfg: DictConfig) -> DictConfig:
     cfg = copy.deepcopy(cfg)
+    OmegaConf.set_readonly(cfg, False)
     if OmegaConf.select(cfg, "model.roi_heads.modulator") is None:
         raise UserError("released: the config's model isn't imTED's (model.roi_heads.modulator).")
     cfg.model.roi_heads.modulator.project_maps = True
