@@ -8,6 +8,7 @@ import sys
 
 import torch
 
+from imted import allowed
 from imted.errors import UserError, exit_status
 from imted.predict import Predictor
 from imted.predict.detector import CONFIG, named_weights
@@ -51,6 +52,7 @@ def argument_parser() -> argparse.ArgumentParser:
         help="COCO json that has the images' ids; without it they are 1, 2, ...")  # fmt: skip
     add("--num-gpus", type=int, default=1, metavar="N",
         help="GPUs that share the images (default: 1)")  # fmt: skip
+    allowed.add_option(parser)
     add("--opts", nargs=argparse.REMAINDER, default=[], metavar="key=value",
         help="changes of the config, such as train.init_checkpoint=model_final.pth; last on the "
         "command line")  # fmt: skip
@@ -63,12 +65,13 @@ def build_predictor(args: argparse.Namespace) -> Predictor:
     if os.path.isdir(config_file):
         config_file = os.path.join(config_file, CONFIG)
     return Predictor(
-        named_weights(config_file, args.opts),
+        named_weights(config_file, args.opts, args.allow),
         config_file=config_file,
         overrides=args.opts,
         threshold=args.confidence_threshold,
         tile=args.tile,
         overlap=args.overlap,
+        allow=args.allow,
     )
 
 

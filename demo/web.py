@@ -5,6 +5,7 @@ import argparse
 import logging
 import sys
 
+from imted import allowed
 from imted.errors import UserError, exit_status
 from imted.predict import Predictor
 
@@ -22,6 +23,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1",
         help="address to listen at; 0.0.0.0 for other machines (default: 127.0.0.1)")  # fmt: skip
     add("--port", type=int, default=7860, help="0 takes a free one (default: 7860)")
+    allowed.add_option(parser)
     add("--opts", nargs=argparse.REMAINDER, default=[], metavar="key=value",
         help="changes of the config; last on the command line")  # fmt: skip
     return parser
@@ -42,7 +44,11 @@ def main(argv: list[str] | None = None) -> None:
             f"The page needs the package {error.name}; pip install flask (docs/web.md)."
         ) from None
     predictor = Predictor(
-        args.source, config_file=args.config_file, overrides=args.opts, device=args.device
+        args.source,
+        config_file=args.config_file,
+        overrides=args.opts,
+        device=args.device,
+        allow=args.allow,
     )
     app = create_app(predictor, args.confidence_threshold, args.host)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each request

@@ -13,8 +13,9 @@ from functools import partial
 from statistics import median, quantiles
 from typing import Any
 
+from imted import allowed
 from imted.config.load import load_config
-from imted.config.settings import Run
+from imted.config.resolve import Run
 from imted.errors import UserError, exit_status
 from imted.extras.benchmark.clock import timed
 from imted.extras.benchmark.steps import STAGES
@@ -60,6 +61,7 @@ def argument_parser() -> argparse.ArgumentParser:
         help="of the images, before the config's resize (default: 480 640)")  # fmt: skip
     add("--use-fixed-input-size", action="store_true",
         help="give images of this size to the model as they are, without the resize")  # fmt: skip
+    allowed.add_option(parser)
     add("opts", nargs="*", metavar="key=value", help="changes of the config")
     return parser
 
@@ -74,7 +76,7 @@ def build_model(cfg: DictConfig) -> nn.Module:
         if OmegaConf.select(heads, "box_predictor.test_score_thresh") is not None:
             heads.box_predictor.test_score_thresh = 0.0  # no random score is above another
     torch.manual_seed(cfg.train.seed)
-    return instantiate(cfg.model).to(Run.resolve(cfg).device).eval()
+    return instantiate(cfg.model).to(Run.of(cfg).device).eval()
 
 
 def make_inputs(cfg: DictConfig, args: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
@@ -168,7 +170,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--num-inputs and --image-size must be at least 1.")
     # What isn't counted is said below; fvcore would list it for each image.
     logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, args.opts, args.allow)
     model = build_model(cfg)
     if {"flop", "activation", "speed"} & set(args.tasks):
         size = "x".join(str(side) for side in next(make_inputs(cfg, args))[0]["image"].shape[1:])

@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-from imted.config.load import load_config
+from imted.config.saved import read_values
 from imted.data import read_coco
 from imted.errors import UserError, exit_status
 from imted.extras.analysis.evaluation import evaluate
@@ -68,7 +68,7 @@ def load_run(run: str, args: argparse.Namespace) -> Evaluated:
         )
     if args.json:
         return load_files(predictions, args, title=run)
-    json_file, images = _val_set(load_config(os.path.join(run, CONFIG)), run)
+    json_file, images = _val_set(read_values(os.path.join(run, CONFIG)), run)
     return _evaluate(run, json_file, args.images or images, predictions, args.task)
 
 

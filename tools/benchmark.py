@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from imted.atomic import write_json
+from imted.atomic import make_folder, write_json
 from imted.config.load import build, load_config
-from imted.config.settings import Run, make_folder
+from imted.config.resolve import Run
 from imted.errors import UserError, exit_status
 from imted.extras.benchmark.clock import matmul_peak
 from imted.extras.benchmark.evaluation import time_evaluation
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.output:
         make_folder(args.output, "--output")
     cfg = load_config(args.config_file, args.opts)
-    run = Run.resolve(cfg)
+    run = Run.of(cfg)
     found = {}
     for task in args.task:
         if task in ("data", "evaluation"):

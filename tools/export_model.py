@@ -5,7 +5,7 @@ import argparse
 import os
 import sys
 
-from imted.config.dataset import complete_from_dataset
+from imted import allowed
 from imted.errors import UserError, exit_status
 from imted.extras.export.files import (
     ExportedDetector,
@@ -56,6 +56,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--config-file", default="", metavar="FILE",
         help="the config; by default the config.yaml beside the weights")  # fmt: skip
     add("--device", help="cpu, cuda or one such as cuda:1; by default the GPU where there is one")
+    allowed.add_option(parser)
     add("--opts", nargs=argparse.REMAINDER, default=[], metavar="key=value",
         help="changes of the config; last on the command line")  # fmt: skip
     return parser
@@ -77,8 +78,7 @@ def find_sample(predictor: Predictor, path: str | None) -> torch.Tensor:
 
 def evaluate(loaded: LoadedDetector, path: str, format_: str) -> dict:
     """Evaluate an exported file on the config's test set."""
-    complete_from_dataset(loaded.run.cfg, training=False)
-    loader, evaluator = build_test(loaded.run.cfg)
+    loader, evaluator = build_test(loaded.run.with_test_set().cfg)
     run = open_onnx(path) if format_ == "onnx" else open_torchscript(path, loaded.run.device)
     return inference_on_dataset(ExportedDetector(run), loader, evaluator)
 
@@ -105,7 +105,11 @@ def main(argv: list[str] | None = None) -> None:
     if args.precision == "fp16" and args.format != "onnx":
         raise UserError("--precision fp16 is for --format onnx; TorchScript has fp32 alone.")
     predictor = Predictor(
-        args.source, config_file=args.config_file, overrides=args.opts, device=args.device
+        args.source,
+        config_file=args.config_file,
+        overrides=args.opts,
+        device=args.device,
+        allow=args.allow,
     )
     loaded = predictor.loaded
     image = find_sample(predictor, args.sample_image).to(loaded.run.device)

@@ -8,15 +8,17 @@ An iteration keeps its images: what a step has less, accumulation makes up for.
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from imted.config.dataset import complete_from_dataset
-from imted.config.load import load_config
-from imted.config.settings import Run
+from imted import allowed
+from imted.config.resolve import Run, resolve
 from imted.errors import UserError, exit_status
 from imted.extras.benchmark.batch_size import largest_sample, try_batches
 from imted.training.memory import memory_sentence
 
 import torch
+from omegaconf import DictConfig
 
 EPILOG = """\
 examples
@@ -40,6 +42,7 @@ def argument_parser() -> argparse.ArgumentParser:
         help="training samples to take the largest of (%(default)s)")  # fmt: skip
     add("--keep-free", type=float, default=0.1, metavar="SHARE",
         help="of the GPU's memory, for samples that are larger still (%(default)s)")  # fmt: skip
+    allowed.add_option(parser)
     add("opts", nargs="*", metavar="key=value", help="changes of the config")
     return parser
 
@@ -50,23 +53,25 @@ def main(argv: list[str] | None = None) -> None:
     args = argument_parser().parse_args(argv)
     if args.num_gpus < 1 or args.samples < 1 or not 0 <= args.keep_free < 1:
         raise UserError("--num-gpus and --samples must be at least 1, --keep-free from 0 to 1.")
-    cfg = load_config(args.config_file, args.opts)
-    run = Run.resolve(cfg)
-    if run.device.type != "cuda":
-        raise UserError("The memory of a GPU is what is tried, and there is none (train.device).")
-    torch.cuda.set_per_process_memory_fraction(1 - args.keep_free, run.device)
-    images, rest = divmod(
-        cfg.dataloader.train.total_batch_size * cfg.train.accumulation_steps, args.num_gpus
-    )
-    if rest:
-        raise UserError(
-            f"An iteration has {images * args.num_gpus + rest} images, which {args.num_gpus} GPUs "
-            "can't share evenly; change dataloader.train.total_batch_size."
-        )
     with tempfile.TemporaryDirectory() as folder:  # where repaired annotations go
-        cfg.train.output_dir = folder
-        complete_from_dataset(cfg)
+        opts = [*args.opts, f"train.output_dir={folder}"]
+        run = resolve(args.config_file, opts, allow=args.allow, start=_require_gpu)
+        torch.cuda.set_per_process_memory_fraction(1 - args.keep_free, run.device)
+        loader, steps = run.cfg.dataloader.train, run.cfg.train.accumulation_steps
+        images, rest = divmod(loader.total_batch_size * steps, args.num_gpus)
+        if rest:
+            raise UserError(
+                f"An iteration has {images * args.num_gpus + rest} images, which {args.num_gpus} "
+                "GPUs can't share evenly; change dataloader.train.total_batch_size."
+            )
         _try(run, args, images)
+
+
+@contextmanager
+def _require_gpu(cfg: DictConfig, device: torch.device) -> Iterator[None]:
+    if device.type != "cuda":
+        raise UserError("The memory of a GPU is what is tried, and there is none (train.device).")
+    yield
 
 
 def _try(run: Run, args: argparse.Namespace, images: int) -> None:
@@ -83,8 +88,8 @@ def _try(run: Run, args: argparse.Namespace, images: int) -> None:
             best = trial.images
             print(f"{best:13d}  {trial.memory / 2**30:7.1f} GiB  {trial.speed:8.2f}")
     if not best:
-        run.cfg.dataloader.train.total_batch_size = run.cfg.train.accumulation_steps = 1
-        raise UserError(memory_sentence(run.cfg))
+        one = {"dataloader.train.total_batch_size": 1, "train.accumulation_steps": 1}
+        raise UserError(memory_sentence(run.changed(one).cfg))
     print(f"An iteration keeps its {images * args.num_gpus} images with")
     print(
         f"dataloader.train.total_batch_size={best * args.num_gpus} "

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from imted.config.settings import make_folder
+from imted.atomic import make_folder
 from imted.errors import UserError, exit_status
 from imted.extras.sweep.points import expand, read_points
 from imted.extras.sweep.progress import Progress

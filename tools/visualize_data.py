@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from imted import allowed
 from imted.config.dataset import complete_from_dataset
 from imted.config.load import load_config
 from imted.data.coco_check.check import check_dataset
@@ -71,6 +72,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="draw predictions from this score (%(default)s)")  # fmt: skip
     add("--num", type=int, default=20, metavar="N", help="pictures to draw (%(default)s)")
     add("--seed", type=int, help="draw a random choice of images, not an even one by image id")
+    allowed.add_option(parser)
     add("opts", nargs=argparse.REMAINDER, metavar="key=value", help="overrides of the config")
     args = parser.parse_args(argv)
     if args.num < 1:
@@ -105,7 +107,7 @@ def load_records(args: argparse.Namespace) -> tuple[Records, Metadata]:
 
 def load_run_config(args: argparse.Namespace, training: bool = True) -> DictConfig:
     """Load the config; copies of repaired annotations go to the output folder."""
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, args.opts, args.allow)
     cfg.train.output_dir = args.output_dir
     complete_from_dataset(cfg, training)
     return cfg

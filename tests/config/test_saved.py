@@ -4,7 +4,7 @@ import yaml
 from detectron2.layers import ShapeSpec
 from omegaconf import OmegaConf
 
-from imted.config.saved import read_yaml
+from imted.config.saved import read_config
 from imted.errors import UserError
 
 
@@ -12,7 +12,7 @@ from imted.errors import UserError
 def read(tmp_path):
     def write_and_read(text):
         (tmp_path / "config.yaml").write_text(text)
-        return read_yaml(str(tmp_path / "config.yaml"))
+        return read_config(str(tmp_path / "config.yaml"))
 
     return write_and_read
 

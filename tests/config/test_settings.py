@@ -4,24 +4,23 @@ import pytest
 from omegaconf import OmegaConf
 
 from imted.config.load import build, load_config
-from imted.config.settings import Range, check_settings
+from imted.config.settings import check_settings, is_in_range
 from imted.errors import UserError
 
 CONFIG = "configs/custom/imted_mask_rcnn_vit_tiny.py"
 
 
 @pytest.mark.parametrize(
-    ("allowed", "inside", "outside"),
+    ("words", "inside", "outside"),
     [
-        (Range(), (0, -1e30, 5), (math.inf, math.nan, "1", None, True)),
-        (Range(0, 1), (0, 1, 0.5), (-1e-9, 1.1, math.nan)),
-        (Range(0, 1, below=True), (0, 0.999), (1, 1.0)),
-        (Range(0, above=True), (1e-9, 10**30), (0, 0.0, -1)),
+        ("at least 0 and at most 1", (0, 1, 0.5), (-1e-9, 1.1, math.nan, math.inf)),
+        ("at least 0 and below 1", (0, 0.999), (1, 1.0)),
+        ("above 0", (1e-9, 10**30), (0, 0.0, -1)),
     ],
 )
-def test_ranges(allowed, inside, outside):
-    assert all(value in allowed for value in inside)
-    assert not any(value in allowed for value in outside)
+def test_ranges(words, inside, outside):
+    assert all(is_in_range(value, words) for value in inside)
+    assert not any(is_in_range(value, words) for value in outside)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from detectron2.config import LazyConfig
 
 import imted
 from imted.checkpoint import Description, read_description, read_state_dict, save_state_dict
-from imted.config.dataset import complete_from_dataset
 from imted.errors import UserError
 from imted.predict import load_detector, load_run
 from imted.predict.detector import named_weights
@@ -144,7 +143,7 @@ def test_a_run_describes_its_checkpoints(detector_run, tmp_path):
     from imted.training.describe import describe, registered_categories
 
     loaded = load_run(str(detector_run()))
-    complete_from_dataset(loaded.run.cfg, training=False)
+    loaded.run.with_test_set()
     categories = registered_categories(loaded.run.cfg)
     assert categories == {2: "ant", 5: "bee", 7: "cat"}
     assert describe(loaded.model, loaded.run.cfg, categories) == loaded.description

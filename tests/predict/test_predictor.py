@@ -8,7 +8,6 @@ from detectron2.data import DatasetMapper, detection_utils
 from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 
-from imted.config.dataset import complete_from_dataset
 from imted.errors import UserError
 from imted.predict import Detections, Predictor, load_run
 from imted.training.evaluate import do_test
@@ -34,8 +33,7 @@ def assert_equal(one, two):
 def test_it_says_what_the_evaluation_says(detector_run, tmp_path, masks):
     folder = detector_run(masks=masks)
     loaded = load_run(str(folder))
-    complete_from_dataset(loaded.run.cfg, training=False)
-    do_test(loaded.run, loaded.model)
+    do_test(loaded.run.with_test_set(), loaded.model)
     expected = json.loads((folder / "inference/coco_instances_results.json").read_text())
     predictor = Predictor(str(folder))
     found = [

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imted.config.dataset import complete_from_dataset
 from imted.predict import load_run
 from imted.training.evaluate import do_test
 
@@ -21,8 +20,7 @@ def run(detector_run):
     """The folder of a run that has evaluated its small random detector."""
     folder = detector_run()
     loaded = load_run(str(folder))
-    complete_from_dataset(loaded.run.cfg, training=False)
-    do_test(loaded.run, loaded.model)
+    do_test(loaded.run.with_test_set(), loaded.model)
     return folder
 
 

@@ -5,7 +5,7 @@ import torch
 from detectron2.utils.events import EventStorage
 
 from imted.config.load import load_config
-from imted.config.settings import Run
+from imted.config.resolve import Run
 from imted.extras.benchmark.steps import step, step_by_stage
 from imted.extras.benchmark.systems import build_systems, make_batch
 from imted.modeling import roi_pooler
@@ -22,7 +22,7 @@ def benchmark(load_script):
 @pytest.fixture
 def systems():
     """Return ours and the released way, and a batch."""
-    systems = build_systems(Run.resolve(load_config(CONFIG, SMALL)), ["released"], train=True)
+    systems = build_systems(Run.of(load_config(CONFIG, SMALL)), ["released"], train=True)
     return systems, make_batch(2, (64, 96), seed=0, train=True)
 
 

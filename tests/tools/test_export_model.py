@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imted.config.dataset import complete_from_dataset
 from imted.predict import Predictor, load_run
 from imted.training.evaluate import do_test
 
@@ -23,8 +22,7 @@ def export(load_script):
 def test_an_exported_file_has_the_ap_of_the_run(export, detector_run, tmp_path, capsys):
     folder = detector_run()
     loaded = load_run(str(folder))
-    complete_from_dataset(loaded.run.cfg, training=False)
-    do_test(loaded.run, loaded.model)
+    do_test(loaded.run.with_test_set(), loaded.model)
     capsys.readouterr()
     args = (folder, "--output", tmp_path / "exported", "--run-eval")
     assert export(*args, "--format", "torchscript") == 0

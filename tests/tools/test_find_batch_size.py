@@ -6,9 +6,8 @@ import re
 import pytest
 import torch
 
-from imted.config.dataset import complete_from_dataset
 from imted.config.load import load_config, override_config
-from imted.config.settings import Run
+from imted.config.resolve import resolve
 from imted.errors import UserError
 from imted.extras.benchmark import batch_size
 from imted.training.trainer import Trainer
@@ -34,9 +33,7 @@ def run(tmp_path):
     words += ["dataloader.train.num_workers=0", "model.proposal_generator.post_nms_topk=[8,8]"]
     words += ["dataloader.train.mapper.augmentations.1.short_edge_length=[64,96]"]
     words += ["dataloader.train.total_batch_size=2", "train.accumulation_steps=4"]
-    cfg = load_config(CONFIG, words)
-    complete_from_dataset(cfg)
-    return Run.resolve(cfg)
+    return resolve(CONFIG, words)
 
 
 @pytest.fixture
@@ -75,8 +72,9 @@ def test_what_it_prints_keeps_an_iterations_images(tool, run, memory, capsys, mo
     assert set(seen) == {n for n in (1, 2, 4, 8) if n <= 8 // gpus and n <= 2 * expected}
     assert ("does not fit" in printed) == (most < 8)
     words = re.findall(r"[\w.]+=\d+", printed)
-    override_config(run.cfg, words, CONFIG)
-    total, steps = run.cfg.dataloader.train.total_batch_size, run.cfg.train.accumulation_steps
+    cfg = load_config(CONFIG)
+    override_config(cfg, words, CONFIG)
+    total, steps = cfg.dataloader.train.total_batch_size, cfg.train.accumulation_steps
     assert total == expected * gpus and total * steps == 8
 
 

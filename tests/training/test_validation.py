@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from imted.config.dataset import complete_from_dataset
 from imted.config.load import load_config
-from imted.config.settings import Run
+from imted.config.resolve import Run
 from imted.errors import UserError
 from imted.training.validation import check_validation, validation_losses
 from synthetic.dataset import write_split
@@ -102,9 +102,9 @@ def test_a_detectors_losses_are_the_ones_of_training(shapes, tmp_path, batch_siz
     model.roi_heads.eval()  # modes are put back as they were, whatever they were
     modes = {name: module.training for name, module in model.named_modules()}
     dicts = instantiate(cfg.dataloader.test.dataset)
-    found = validation_losses(Run.resolve(cfg), model, dicts)
+    found = validation_losses(Run.of(cfg), model, dicts)
     assert {name: module.training for name, module in model.named_modules()} == modes
-    assert found == validation_losses(Run.resolve(cfg), model, dicts)
+    assert found == validation_losses(Run.of(cfg), model, dicts)
 
     model.train()
     mapper = instantiate(cfg.dataloader.train.mapper)  # with no augmentation

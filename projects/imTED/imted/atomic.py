@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -82,3 +83,23 @@ def _os_error(error: BaseException | None, folder: str) -> OSError | None:
     while error is not None and not isinstance(error, OSError):
         error = error.__context__
     return error
+
+
+def make_folder(path: str, field: str) -> None:
+    """Make a folder to write into.
+
+    Args:
+        path: Its path.
+        field: What names it, for the error.
+
+    Raises:
+        UserError: It can't be made, or nothing can be written into it.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{path!r} ({field}) can't be written to ({error.strerror}); name a folder that can."
+        ) from None

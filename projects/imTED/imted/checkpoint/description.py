@@ -6,14 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import detectron2.data.transforms as T
-from detectron2.utils.registry import locate
 
+from imted import allowed
 from imted.errors import UserError
 
 KEY = "description"
 """Its name in a torch file, and in the metadata of a safetensors file."""
-
-_KNOWN_PACKAGES = ("detectron2.", "imted.")
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ class Description:
             path: The file, for errors.
 
         Raises:
-            UserError: Something is missing or of another kind, or an augmentation is not one of
-                Detectron2's or this project's: a file must not choose what is run.
+            UserError: Something is missing or of another kind, or an augmentation is no known
+                one: a file must not choose what is run.
         """
         try:
             description = cls(
@@ -65,12 +63,12 @@ class Description:
                 input_format=str(values["input_format"]),
                 pixel_mean=tuple(float(value) for value in values["pixel_mean"]),
                 pixel_std=tuple(float(value) for value in values["pixel_std"]),
-                augmentations=_augmentations(values["augmentations"]),
+                augmentations=_augmentations(values["augmentations"], path),
                 version=str(values["version"]),
             )
             if len(description.classes) != len(description.category_ids):
                 raise ValueError("classes and category_ids are not equally many")
-        except (KeyError, TypeError, ValueError, ImportError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise UserError(
                 f"{path}: what the file says of itself ({KEY!r}) can't be read ({error!r}); save "
                 "it again."
@@ -78,19 +76,15 @@ class Description:
         return description
 
 
-def _augmentations(values: Any) -> tuple[dict[str, Any], ...] | None:
+def _augmentations(values: Any, path: str) -> tuple[dict[str, Any], ...] | None:
     if values is None:
         return None
-    for value in values:
-        kind = locate(value["_target_"]) if is_known_target(value["_target_"]) else None
-        if not isinstance(kind, type) or not issubclass(kind, T.Augmentation | T.Transform):
-            raise ValueError(f"{value['_target_']} is no known augmentation")
-    return tuple(dict(value) for value in values)
-
-
-def is_known_target(name: str) -> bool:
-    """Tell whether a class is Detectron2's or this project's, by its full name."""
-    return name.startswith(_KNOWN_PACKAGES)
+    calls = tuple(allowed.checked(dict(value), path) for value in values)
+    for call in calls:
+        kind = allowed.find(call["_target_"], path)
+        if not issubclass(kind, T.Augmentation | T.Transform):
+            raise ValueError(f"{call['_target_']} is no augmentation")
+    return calls
 
 
 def parse_metadata(metadata: Mapping[str, str] | None) -> dict[str, Any]:

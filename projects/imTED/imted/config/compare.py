@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from imted.config.saved import read_yaml
+from imted.config.saved import read_values
 from imted.config.settings import TrainSettings
 from imted.run_folder import CONFIG
 
@@ -31,7 +31,7 @@ def read_flat(folder: str | Path) -> FlatConfig:
         UserError: It is no config.
     """
     path = Path(folder, CONFIG)
-    return completed(flatten(read_yaml(str(path)))) if path.is_file() else {}
+    return completed(flatten(read_values(str(path)))) if path.is_file() else {}
 
 
 def completed(config: FlatConfig) -> FlatConfig:

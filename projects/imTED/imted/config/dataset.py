@@ -1,6 +1,7 @@
 """What a config takes from its own data set: the number of classes, and whether there are masks."""
 
 import logging
+from collections.abc import Mapping
 
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -39,7 +40,14 @@ def complete_from_dataset(cfg: DictConfig, training: bool = True) -> dict[str, S
         _complete_classes(heads, list(found[split].classes.values()), json_file)
         if heads.get("mask_head") is not None:
             _complete_masks(cfg, found[split], json_file)
+    register_dataset(cfg, found)
     return found
+
+
+def register_dataset(cfg: DictConfig, found: Mapping[str, Split]) -> None:
+    """Register what the check of `cfg.dataset` has found, so that no loader checks it again."""
+    if found:
+        instantiate(cfg.dataset).register_checked(found)
 
 
 def _complete_classes(heads: DictConfig, classes: list[str], json_file: str) -> None:

@@ -4,7 +4,7 @@ import difflib
 import inspect
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -17,8 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from imted import model_zoo
-from imted.config.epochs import check_epochs
-from imted.config.saved import read_yaml
+from imted.config.saved import read_config
 from imted.config.settings import complete_train
 from imted.errors import UserError, first_line
 
@@ -28,7 +27,9 @@ REQUIRED = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
 _UNKNOWN = object()  # the present value of something that can't be known
 
 
-def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
+def load_config(
+    path: str, overrides: Sequence[str] = (), allow: Collection[str] = ()
+) -> DictConfig:
     """Load a config file, complete its `train` and override values.
 
     Values of a group `{a:1}` are set one by one; one with a `_target_` takes the group's place.
@@ -37,21 +38,27 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig:
     anything may replace None, and text an empty string.
 
     Args:
-        path: A LazyConfig (.py, or the config.yaml saved by a run); one that comes with this
-            project is found from any folder.
+        path: A LazyConfig (.py), which is run, or the config.yaml of a run, which is data; one that
+            comes with this project is found from any folder.
         overrides: `key=value` with values in Hydra's grammar. Where the config holds text, what
             Hydra can't read is taken literally, so that any path can be written.
+        allow: What a config.yaml may name beside :mod:`imted.allowed`'s.
 
     Raises:
         UserError: The file is missing, wrong or incomplete, or an override is.
     """
-    cfg = _load(path)
+    cfg = _load(path, allow)
     missing = [key for key in REQUIRED if key not in cfg]
     if missing:
         raise UserError(f"{path} doesn't define {', '.join(missing)}.")
     complete_train(cfg, path)
     override_config(cfg, overrides, path)
-    check_epochs(cfg, overrides, path)
+    if cfg.train.epochs is not None and any(o.startswith("train.max_iter=") for o in overrides):
+        raise UserError(
+            f"{path} counts epochs (train.epochs={cfg.train.epochs:g}), so train.max_iter follows "
+            "from the data; set train.epochs, or add train.epochs=null and give train.eval_period "
+            "and train.checkpointer.period in iterations, too."
+        )
     return cfg
 
 
@@ -64,21 +71,28 @@ def override_config(cfg: DictConfig, overrides: Sequence[str], path: str) -> Non
         path: The config's file, for errors.
     """
     for override in overrides:
-        _override(cfg, override, path)
+        key, equals, text = override.partition("=")
+        key = key.strip()
+        if key.startswith("-"):
+            raise UserError(f"{override} is an option; options come before all key=value.")
+        if not equals or not key or " " in key:
+            raise UserError(f'"{override}" isn\'t an override; write key=value, without spaces.')
+        _assign(cfg, key, _parse(key, text, _present(cfg, key, path)), path)
 
 
-def build(node: Any, name: str) -> Any:
+def build(node: Any, name: str, **given: Any) -> Any:
     """Make what a part of a config describes, by Detectron2's ``instantiate``.
 
     Args:
         node: The part.
         name: What it is in the config, such as "model".
+        **given: Arguments that the config doesn't state, or that take the place of what it does.
 
     Raises:
         UserError: It can't be made as the config says; log.txt has the trace.
     """
     try:
-        return instantiate(node)
+        return instantiate({**node, **given} if given else node)
     except UserError:
         raise
     except Exception as error:  # whatever its parts raise at arguments that don't fit
@@ -90,7 +104,7 @@ def build(node: Any, name: str) -> Any:
         ) from error
 
 
-def _load(path: str) -> DictConfig:
+def _load(path: str, allow: Collection[str]) -> DictConfig:
     if not path:
         raise UserError("No config given; name one with --config-file.")
     if not PathManager.isfile(path):
@@ -99,7 +113,8 @@ def _load(path: str) -> DictConfig:
         except FileNotFoundError:
             raise UserError(f"The config {path} doesn't exist.") from None
     try:
-        return read_yaml(path) if path.endswith((".yaml", ".yml")) else LazyConfig.load(path)
+        yaml = path.endswith((".yaml", ".yml"))
+        return read_config(path, allow) if yaml else LazyConfig.load(path)
     except UserError:
         raise
     except Exception as error:  # a config is Python: anything may go wrong in it
@@ -109,16 +124,6 @@ def _load(path: str) -> DictConfig:
         raise UserError(
             f"{lines[-1] if lines else path}: {type(error).__name__}: {error}{cause}"
         ) from error
-
-
-def _override(cfg: DictConfig, override: str, path: str) -> None:
-    key, equals, text = override.partition("=")
-    key = key.strip()
-    if key.startswith("-"):
-        raise UserError(f"{override} is an option; options come before all key=value.")
-    if not equals or not key or " " in key:
-        raise UserError(f'"{override}" isn\'t an override; write key=value, without spaces.')
-    _assign(cfg, key, _parse(key, text, _present(cfg, key, path)), path)
 
 
 def _assign(cfg: DictConfig, key: str, value: Any, path: str) -> None:
@@ -140,7 +145,7 @@ def _assign(cfg: DictConfig, key: str, value: Any, path: str) -> None:
         raise UserError(f"{key}={value}: {first_line(error)}.") from error
     if isinstance(value, str) and "${" in value:
         try:
-            OmegaConf.select(cfg, key, throw_on_resolution_failure=True)
+            OmegaConf.select(cfg, key)
         except OmegaConfBaseException as error:
             raise UserError(f"{key}: {value} doesn't name a value of {path}.") from error
 
@@ -157,38 +162,32 @@ def _parse(key: str, text: str, present: Any) -> Any:
             return text
         reason = first_line(error)
         raise UserError(f'{key}: can\'t read the value "{text}" ({reason}).') from error
-    if isinstance(present, str) and isinstance(value, bool | int | float):
-        return text
-    return value
+    return text if isinstance(present, str) and isinstance(value, bool | int | float) else value
 
 
 def _present(cfg: DictConfig, key: str, path: str) -> Any:
     """Return the present value of a key, or the default of the argument it stands for."""
     node, parts = cfg, key.split(".")
     for i, part in enumerate(parts):
-        prefix = ".".join(parts[:i])
+        prefix, last = ".".join(parts[:i]), i + 1 == len(parts)
         if isinstance(node, ListConfig):
             if not part.isdigit() or int(part) >= len(node):
                 raise UserError(f"{prefix} in {path} is a list of {len(node)}; it has no {part}.")
             node = node[int(part)]
-        elif isinstance(node, DictConfig) and part in _keys(node):
-            if OmegaConf.is_interpolation(node, part) and i + 1 < len(parts):
+        elif not isinstance(node, DictConfig):
+            raise UserError(f"{key} is not in {path}: {prefix} is {_describe(node)}.")
+        elif part in node.keys():  # noqa: SIM118  # `in node` leaves out None and lost references
+            if OmegaConf.is_interpolation(node, part) and not last:
                 # Setting a part of it would detach the group and lose its other parts.
                 here = ".".join(parts[: i + 1])
                 raise UserError(f"{here} in {path} refers to another group; set {key} there.")
             node = _get(node, part)
-        elif isinstance(node, DictConfig):
-            arguments = _arguments(node)
-            if part not in arguments or i + 1 < len(parts):
-                raise UserError(_unknown_key(cfg, key, prefix, part, node, path))
-            node = arguments[part]
         else:
-            raise UserError(f"{key} is not in {path}: {prefix} is {_describe(node)}.")
+            arguments = _arguments(node)
+            if part not in arguments or not last:
+                raise UserError(_unknown_key(cfg, key, prefix, part, [*node, *arguments], path))
+            node = arguments[part]
     return node
-
-
-def _keys(node: DictConfig) -> list[str]:
-    return [str(key) for key in node]
 
 
 def _get(node: DictConfig, part: str) -> Any:
@@ -200,53 +199,47 @@ def _get(node: DictConfig, part: str) -> Any:
 
 def target_of(node: DictConfig) -> Any:
     """Return the function or class that a LazyCall calls; None for a plain group."""
-    target = _get(node, "_target_") if "_target_" in _keys(node) else None
-    return locate(target) if isinstance(target, str) else target
+    target = _get(node, "_target_")
+    return locate(target) if isinstance(target, str) else target if callable(target) else None
 
 
 def _arguments(node: DictConfig) -> dict[str, Any]:
     """Return the arguments of the node's `_target_`, with their defaults."""
     target = target_of(node)
     # A class that hands **kwargs on to its base takes the base's arguments as well.
-    functions = (
-        [getattr(c, "__init__") for c in inspect.getmro(target)]  # noqa: B009
-        if inspect.isclass(target)
-        else [target]
-    )
+    classes = inspect.getmro(target) if inspect.isclass(target) else ()
+    functions = [getattr(kind, "__init__") for kind in classes]  # noqa: B009 or ([target] if target else [])
     arguments: dict[str, Any] = {}
-    for function in filter(callable, functions):
+    for function in functions:
         try:
             parameters = inspect.signature(function).parameters.values()
         except ValueError:  # written in C
             break
         for p in parameters:
             if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self":
-                default = _UNKNOWN if p.default is p.empty else p.default
-                arguments.setdefault(p.name, default)
+                arguments.setdefault(p.name, _UNKNOWN if p.default is p.empty else p.default)
         if all(p.kind is not p.VAR_KEYWORD for p in parameters):
             break
     return arguments
 
 
 def _unknown_key(
-    cfg: DictConfig, key: str, prefix: str, part: str, node: DictConfig, path: str
+    cfg: DictConfig, key: str, prefix: str, part: str, known: list[str], path: str
 ) -> str:
     """Say that a key is unknown, and which was probably meant."""
-    known = [k for k in [*_keys(node), *_arguments(node)] if k != "_target_"]
-    near = difflib.get_close_matches(part, known, n=1)
+    known = [name for name in dict.fromkeys(map(str, known)) if name != "_target_"]
     start = f"{prefix}." if prefix else ""
-    if near:
-        rest = key[len(start) + len(part) :]
-        return f"{key} is not in {path}; did you mean {start}{near[0]}{rest}?"
+    near = difflib.get_close_matches(part, known, n=1)
     leaf = key.rpartition(".")[2]
-    elsewhere = [k for k in _all_keys(cfg) if k.rpartition(".")[2] == leaf]
-    if elsewhere:
-        return f"{key} is not in {path}; did you mean {elsewhere[0]}?"
-    return f"{key} is not in {path}; {prefix or 'it'} has {', '.join(dict.fromkeys(known))}."
+    meant = [f"{start}{name}{key[len(start) + len(part) :]}" for name in near]
+    meant += [name for name in _all_keys(cfg) if name.rpartition(".")[2] == leaf]
+    if meant:
+        return f"{key} is not in {path}; did you mean {meant[0]}?"
+    return f"{key} is not in {path}; {prefix or 'it'} has {', '.join(known)}."
 
 
 def _all_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for name in _keys(node):
+    for name in map(str, node):
         yield f"{prefix}{name}"
         child = None if OmegaConf.is_interpolation(node, name) else _get(node, name)
         if isinstance(child, DictConfig):
@@ -254,40 +247,34 @@ def _all_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def _fits(value: Any, present: Any) -> bool:
+    """Tell whether a value is of the type of the present one, by the rules of `load_config`."""
     if isinstance(value, str) and "${" in value:
         return True  # a reference to another value
-    if isinstance(present, bool):
-        return isinstance(value, bool)
-    if isinstance(present, int):
-        return isinstance(value, int) and not isinstance(value, bool)
-    if isinstance(present, float):
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(present, str):
-        return value is None or isinstance(value, str) or present == ""
-    if isinstance(present, ListConfig | list | tuple):
-        return value is None or (isinstance(value, list) and _items_fit(value, list(present)))
+    if isinstance(present, bool | int | float):
+        return type(value) is type(present) or (type(present), type(value)) == (float, int)
+    if value is None or present is None or present == "":
+        return True
+    if isinstance(present, ListConfig | list | tuple):  # each item fits one of the present ones
+        return isinstance(value, list) and (
+            not present or all(any(_fits(v, p) for p in present) for v in value)
+        )
     if isinstance(present, DictConfig):
-        return value is None or isinstance(value, (dict, *_computes(present)))
-    return value is None or not callable(present)  # None, an unknown value, some object
+        return isinstance(value, (dict, *_computes(present)))
+    return isinstance(value, str) if isinstance(present, str) else not callable(present)
 
 
 def _is_optional(cfg: DictConfig, key: str) -> bool:
     """Tell whether `imted.config.settings.TrainSettings` lets a key be null."""
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(cfg, parent)
-    settings = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
-    return is_dataclass(settings) and node._get_node(name)._is_optional()
+    typed = isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node))
+    return typed and node._get_node(name)._is_optional()
 
 
 def _computes(node: DictConfig) -> tuple[type, ...]:
     """Return the plain type that a LazyCall computes, by its annotation: a value may replace it."""
     kind = getattr(target_of(node), "__annotations__", {}).get("return")
     return (kind,) if kind in (int, float, str) else ()
-
-
-def _items_fit(value: list, present: list) -> bool:
-    """Tell whether each new item fits at least one of the present ones."""
-    return not present or all(any(_fits(v, p) for p in present) for v in value)
 
 
 def _describe(value: Any) -> str:

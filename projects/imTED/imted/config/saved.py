@@ -1,90 +1,125 @@
-"""A run's config.yaml, read as data: nothing in it is run.
+"""A run's config.yaml: written as what has run, and read as data, of which nothing is run.
 
 Detectron2 reads such a file with yaml's unsafe loader, which calls whatever its tags name. A file
 that comes with somebody's weights is data. A config of Python (.py) is a program and stays one.
 """
 
-import sys
-from collections.abc import Iterator
+import copy
+from collections.abc import Collection
 from typing import Any
 
 import yaml
+from detectron2.config import LazyConfig
 from detectron2.layers import ShapeSpec
 from detectron2.utils.file_io import PathManager
-from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from imted import allowed
+from imted.atomic import replacing
 from imted.errors import UserError, first_line
 
 _PYTHON = "tag:yaml.org,2002:python/"
+MAX_VALUES = 100_000
+"""Of a file."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values, tuples, and the names of classes and functions."""
+    """Plain values, tuples, shapes, and names of classes and functions, which stay names."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Leave merge keys alone, which no config has and of which few lines make millions."""
 
 
-def _named(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
-    """Return the class or function that a config names."""
-    if is_of_python(suffix):
-        raise yaml.constructor.ConstructorError(problem=f"it names {suffix}, a part of Python")
-    return locate(suffix)
+def _partial(loader: yaml.SafeLoader, node: Any) -> allowed.Partial:
+    function, args, keywords, _ = loader.construct_mapping(node, deep=True)["state"]
+    if not isinstance(function, allowed.Name):
+        raise ValueError("a functools.partial names no function")
+    return allowed.Partial(function, tuple(args), dict(keywords))
 
 
-def _tuple(loader: yaml.SafeLoader, node: Any) -> tuple:
-    return tuple(loader.construct_sequence(node, deep=True))
+_Loader.add_multi_constructor(f"{_PYTHON}name:", lambda loader, name, node: allowed.Name(name))
+_Loader.add_constructor(f"{_PYTHON}object/apply:functools.partial", _partial)
+_Loader.add_constructor(  # of features, in Detectron2's own configs
+    f"{_PYTHON}object:{ShapeSpec.__module__}.{ShapeSpec.__qualname__}",
+    lambda loader, node: ShapeSpec(**loader.construct_mapping(node)),
+)
+for _settings in ("imted.config.settings.", "imted.engine.settings."):  # of earlier versions
+    _Loader.add_multi_constructor(
+        f"{_PYTHON}object:{_settings}",
+        lambda loader, name, node: loader.construct_mapping(node, deep=True),
+    )
+_Loader.add_constructor(
+    f"{_PYTHON}tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
+)
 
 
-def _settings(loader: yaml.SafeLoader, suffix: str, node: Any) -> dict:
-    """Read the settings of `train` as earlier versions of this project have saved them."""
-    return loader.construct_mapping(node, deep=True)
+def read_config(path: str, allow: Collection[str] = ()) -> DictConfig:
+    """Read a config.yaml to run what it describes.
 
-
-def _shape(loader: yaml.SafeLoader, node: Any) -> ShapeSpec:
-    """Read what Detectron2's own configs state the channels and strides of features with."""
-    return ShapeSpec(**loader.construct_mapping(node))
-
-
-_SHAPE = f"{ShapeSpec.__module__}.{ShapeSpec.__qualname__}"
-_Loader.add_multi_constructor(f"{_PYTHON}name:", _named)
-_Loader.add_constructor(f"{_PYTHON}object:{_SHAPE}", _shape)
-_Loader.add_multi_constructor(f"{_PYTHON}object:imted.config.settings.", _settings)
-_Loader.add_constructor(f"{_PYTHON}tuple", _tuple)
-
-
-def read_yaml(path: str) -> DictConfig:
-    """Read a config.yaml.
+    Args:
+        path: Of the file.
+        allow: What it may name beside :mod:`imted.allowed`'s.
 
     Raises:
-        UserError: It is no yaml, or names something to be run that no config needs: a tag of
-            yaml's that makes objects, or a part of Python itself as a `_target_`.
+        UserError: It is no config, or names what isn't allowed.
     """
-    try:
-        with PathManager.open(path) as file:
+    return _config(allowed.checked(_parse(path), path, allow), path)
+
+
+def read_values(path: str) -> DictConfig:
+    """Read a config.yaml to look at its values: what it names stays text, and isn't looked up.
+
+    Raises:
+        UserError: It is no config.
+    """
+    return _config(_parse(path), path)
+
+
+def write_config(cfg: DictConfig, path: str) -> None:
+    """Write a config as a config.yaml, which is plain data.
+
+    Raises:
+        UserError: It can't be written.
+    """
+    plain = copy.deepcopy(cfg)
+    OmegaConf.set_readonly(plain, False)
+    plain.train = OmegaConf.to_container(cfg.train)  # without the class that states its types
+    with replacing(path) as partial:
+        LazyConfig.save(plain, partial)
+
+
+def _parse(path: str) -> dict:
+    with PathManager.open(path) as file:
+        try:
             content = yaml.load(file, Loader=_Loader)  # a SafeLoader
-    except (yaml.YAMLError, ImportError, ValueError, RecursionError) as error:
-        reason = getattr(error, "problem", None) or first_line(error)
-        raise UserError(f"{path} can't be read as a config, which is data: {reason}.") from error
+        except Exception as error:  # whatever its constructors raise at a text that isn't theirs
+            reason = getattr(error, "problem", None) or first_line(error)
+            raise UserError(f"{path} can't be read as a config (data): {reason}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no config: it is no group of settings.")
-    for target in _targets(content):
-        if is_of_python(target):
+    _check_size(content, path)
+    return content
+
+
+def _check_size(content: dict, path: str) -> None:
+    """Refuse more values than a config has; an alias counts as often as it stands."""
+    waiting, counted = [content], 0
+    while waiting:
+        value = waiting.pop()
+        counted += 1
+        if isinstance(value, dict | list | tuple):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+        if counted + len(waiting) > MAX_VALUES:
             raise UserError(
-                f"{path} names {target}, a part of Python, as a _target_, which is refused in a "
-                "yaml file: it is data. Write the config as a .py file if you trust it."
+                f"{path} can't be read as a config, which is data: it has more than {MAX_VALUES} "
+                "values."
             )
-    return OmegaConf.create(content, flags={"allow_objects": True})
 
 
-def is_of_python(name: str) -> bool:
-    """Tell whether a name is of Python's own library, or no full name at all."""
-    return name.partition(".")[0] in {*sys.stdlib_module_names, "builtins", ""}
-
-
-def _targets(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("_target_"), str):
-            yield node["_target_"]
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from _targets(item)
+def _config(content: dict, path: str) -> DictConfig:
+    try:
+        return OmegaConf.create(content, flags={"allow_objects": True})
+    except (OmegaConfBaseException, RecursionError) as error:
+        reason = first_line(error)
+        raise UserError(f"{path} can't be read as a config (data): {reason}.") from error

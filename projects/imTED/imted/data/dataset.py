@@ -8,7 +8,7 @@ names           dataset_dicts   what is registered, as Detectron2's dicts for a 
 import difflib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -127,10 +127,14 @@ class CocoDataset:
         """
         self.require_paths(*splits)
         found = on_main_process(lambda: self._check(splits))
+        self.register_checked(found)
+        return found
+
+    def register_checked(self, found: Mapping[str, Split]) -> None:
+        """Register what `check` has found, in this process or in another."""
         for split, facts in found.items():
             register_coco_json(NAMES[split], facts.json_file, facts.image_root, facts.classes)
             MetadataCatalog.get(NAMES[split]).set(checked=self._key(split))
-        return found
 
     def register(self, name: str) -> None:
         """Register a split by its name in the catalog, unless this data set already has.

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from torch import nn
 from imted.checkpoint import Description, load_trained, read_description
 from imted.config.dataset import without_masks
 from imted.config.load import build, load_config, override_config
-from imted.config.settings import Run
+from imted.config.resolve import Run
 from imted.data import read_coco
 from imted.data.coco_json import categories_of
 from imted.errors import UserError
@@ -48,9 +48,10 @@ def load_detector(
     config_file: str = "",
     overrides: Sequence[str] = (),
     device: str | None = None,
+    allow: Collection[str] = (),
 ) -> nn.Module:
     """Return a trained detector in evaluation mode, with its file's classes; see `load_run`."""
-    return load_run(source, config_file, overrides, device).model
+    return load_run(source, config_file, overrides, device, allow).model
 
 
 def load_run(
@@ -58,6 +59,7 @@ def load_run(
     config_file: str = "",
     overrides: Sequence[str] = (),
     device: str | None = None,
+    allow: Collection[str] = (),
 ) -> LoadedDetector:
     """Build a trained detector and load its weights.
 
@@ -71,13 +73,15 @@ def load_run(
         overrides: `key=value`, see `imted.config.load.load_config`; they have the last
             word.
         device: By default the GPU where there is one.
+        allow: Packages, classes or functions of yours that a config.yaml may name, see
+            :mod:`imted.allowed`.
 
     Raises:
         UserError: There are no weights or no config, the weights are no trained detector's, or
             they don't fit the config.
     """
     config_file, weights = _find(os.fspath(source), config_file)
-    cfg = load_config(config_file)
+    cfg = load_config(config_file, allow=allow)
     description = read_description(weights, "weights")
     if description is not None:
         _apply(cfg, description)
@@ -87,7 +91,7 @@ def load_run(
     override_config(cfg, overrides, config_file)
     if cfg.train.amp.dtype == "fp16" and torch.device(cfg.train.device).type == "cpu":
         cfg.train.amp.enabled = False  # there is none on a CPU
-    run = Run.resolve(cfg)
+    run = Run.of(cfg)
     if cfg.model.get("roi_heads") is None:
         raise UserError(f"{config_file} describes no detector: its model has no roi_heads.")
     model = build(cfg.model, "model").to(run.device).eval()
@@ -105,12 +109,15 @@ def _cpu_has_bf16() -> bool:
     return any(has is True and "bf16" in name for name, has in found.items())
 
 
-def named_weights(config_file: str, overrides: Sequence[str] = ()) -> str:
+def named_weights(
+    config_file: str, overrides: Sequence[str] = (), allow: Collection[str] = ()
+) -> str:
     """Return the weights that a config and its overrides name, as a source of `load_run`.
 
     Args:
         config_file: A config; that of a training stands for the training's own weights.
         overrides: `train.init_checkpoint=…` among them comes first.
+        allow: See :func:`load_run`.
 
     Raises:
         UserError: Nothing names any.
@@ -121,7 +128,7 @@ def named_weights(config_file: str, overrides: Sequence[str] = ()) -> str:
         return named[-1]
     if os.path.basename(config_file) == CONFIG:
         return os.path.dirname(config_file) or "."
-    path = load_config(config_file).train.init_checkpoint
+    path = load_config(config_file, allow=allow).train.init_checkpoint
     if not path:
         raise UserError(
             f"{config_file} names no weights; add {key}<folder of a training>/{FINAL} "

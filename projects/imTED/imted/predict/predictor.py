@@ -1,7 +1,7 @@
 """The predictor: images in, detections out, as the evaluation computes them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, overload
 
 import detectron2.data.transforms as T
@@ -52,6 +52,7 @@ class Predictor:
         tile: int = 0,
         overlap: int = 128,
         batch_size: int = 1,
+        allow: Collection[str] = (),
     ) -> None:
         """Load the detector.
 
@@ -65,6 +66,7 @@ class Predictor:
             overlap: Pixels that neighbouring tiles share, at least the size of most objects.
             batch_size: Most images that go through the model at once, of those that are given
                 together and have one size.
+            allow: Packages, classes or functions of yours that a config.yaml may name.
 
         Raises:
             UserError: See `imted.predict.load_run`; or a number is out of its range.
@@ -78,7 +80,7 @@ class Predictor:
                 f"Tiles of {tile} pixels can't overlap by {overlap}; the overlap must be at least "
                 "0 and less than the tile."
             )
-        self.loaded = load_run(source, config_file, overrides, device)
+        self.loaded = load_run(source, config_file, overrides, device, allow)
         self.metadata = Metadata(
             name=f"classes of {source}", thing_classes=list(self.description.classes)
         )

@@ -22,8 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import imted
 from imted.checkpoint import LoadReport
-from imted.config.settings import Run
-from imted.data.dataset import Split
+from imted.config.resolve import Run
 from imted.errors import print_any_text, sentence_of
 from imted.run_folder import BEST, CONFIG, FINAL, LOG, MAE, METRICS, RESULTS, read_best
 from imted.training.trainer import Trainer
@@ -90,10 +89,15 @@ class _ConsoleHandler(logging.StreamHandler):
         return message
 
 
-def start_logging(output_dir: str) -> None:
-    """Write log.txt (log.txt.rankN of other processes) and show what concerns the user."""
+def start_logging(output_dir: str, rank: int | None = None) -> None:
+    """Write log.txt (log.txt.rankN of other processes) and show what concerns the user.
+
+    Args:
+        output_dir: The folder of the run.
+        rank: Of the process among those of the run; None where these have met.
+    """
     print_any_text()  # a process that was spawned has not said so
-    rank = comm.get_rank()
+    rank = comm.get_rank() if rank is None else rank
     handlers: list[logging.Handler] = [
         _LogFile(os.path.join(output_dir, f"{LOG}.rank{rank}" if rank else LOG))
     ]
@@ -118,7 +122,7 @@ def log_environment(cfg: DictConfig, args: argparse.Namespace) -> None:
     logger.debug("Config:\n%s", OmegaConf.to_yaml(cfg))
 
 
-def show_start(run: Run, found: Mapping[str, Split], resumed: bool) -> None:
+def show_start(run: Run, resumed: bool) -> None:
     """Show where the run happens and on which data."""
     device = str(run.device)
     if run.device.type == "cuda":
@@ -131,14 +135,14 @@ def show_start(run: Run, found: Mapping[str, Split], resumed: bool) -> None:
     precision = run.cfg.train.amp.dtype if run.amp_dtype else "fp32"
     logger.info("imTED %s, torch %s", imted.__version__, torch.__version__)
     _row("machine", f"{device}{many}, {precision}")
-    for split, facts in found.items():
+    for split, facts in run.found.items():
         _row(split, f"{facts.json_file}: {facts.counts}")
         for warning in facts.warnings:
             logger.warning("%s: %s.", facts.json_file, warning)
         for repair in facts.repairs:
             _row("", f"repaired: {repair}")
-    if found:
-        facts = next(iter(found.values()))
+    if run.found:
+        facts = next(iter(run.found.values()))
         classes = list(facts.classes.values())
         more = f" and {len(classes) - 10} more" if len(classes) > 10 else ""
         _row("classes", f"{len(classes)}: {', '.join(classes[:10])}{more}")
@@ -180,13 +184,15 @@ def show_plan(run: Run, trainer: Trainer, start_iter: int, images: int | None) -
     # After --resume the rate has decayed; the base rate is what the schedule multiplies.
     rates = {group.get("initial_lr", group["lr"]) for group in trainer.optimizer.param_groups}
     low = f" (down to {min(rates):.3g} by layer)" if len(rates) > 1 else ""
-    evaluation = f"every {train.eval_period} iterations and " if train.eval_period else ""
+    eval_period = run.iterations(train.eval_period)
+    evaluation = f"every {eval_period} iterations and " if eval_period else ""
     _row("model", f"{count / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M trainable")
     _row("plan", f"{train.max_iter} iterations{start} of {batch} images{epochs}")
     _row("", f"base learning rate {max(rates):.3g}{low}")
     has_test = run.cfg.dataloader.get("test") is not None
     when = f"evaluation {evaluation}at the end; " if has_test else ""
-    _row("", f"{when}checkpoint every {train.checkpointer.period} iterations")
+    save_period = run.iterations(train.checkpointer.period)
+    _row("", f"{when}checkpoint every {save_period} iterations")
     _row("log", f"{os.path.join(train.output_dir, LOG)} has everything; {CONFIG} beside it")
 
 
@@ -206,19 +212,19 @@ def format_results(results: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def show_end(cfg: DictConfig, results: Mapping[str, Any], seconds: float) -> None:
+def show_end(cfg: DictConfig, iterations: int, results: Mapping[str, Any], seconds: float) -> None:
     """Show what a training has reached, which files it left, and what to type next."""
     folder = cfg.train.output_dir
     logger.info("")
-    many = "s"[: cfg.train.max_iter != 1]
-    _row("done", f"{cfg.train.max_iter} iteration{many}, {_duration(seconds)}")
+    many = "s"[: iterations != 1]
+    _row("done", f"{iterations} iteration{many}, {_duration(seconds)}")
     if results:
         _row("result", format_results(results))
     best = read_best(folder) if results and _is_file(folder, BEST) else None
     if best:
         value = f"{best['metric']} {_number(best['value'])}"
         # The last evaluation counts as one iteration after the last step.
-        iteration = min(best["iteration"] + 1, cfg.train.max_iter)
+        iteration = min(best["iteration"] + 1, iterations)
         _row("best", f"{value} after iteration {iteration}")
     files = (FINAL, BEST, MAE, RESULTS, METRICS, LOG)
     there = [name for name in files if _is_file(folder, name)]

@@ -10,8 +10,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 import imted
+from imted import allowed
 from imted.checkpoint import Description
-from imted.checkpoint.description import is_known_target
+from imted.errors import UserError
 
 
 def describe(model: nn.Module, cfg: DictConfig, categories: dict[int, str]) -> Description | None:
@@ -79,10 +80,8 @@ def _augmentations(cfg: DictConfig) -> tuple[dict[str, Any], ...] | None:
             return None
         target = call["_target_"]
         name = target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
-        if not is_known_target(name):
-            return None
         calls.append({**call, "_target_": name})
     try:
-        return tuple(json.loads(json.dumps(calls)))
-    except TypeError:  # an argument is more than numbers and text
+        return tuple(allowed.checked(json.loads(json.dumps(calls)), "The config"))
+    except (TypeError, UserError):  # more than numbers and text, or more than data may name
         return None

@@ -21,7 +21,7 @@ from imted.atomic import write_json
 from imted.checkpoint import load_trained, require_finite
 from imted.compat import evaluate_coco_in_cpp
 from imted.config.load import build
-from imted.config.settings import Run
+from imted.config.resolve import Run
 from imted.errors import UserError
 from imted.run_folder import FINAL, RESULTS
 from imted.training.console import format_results, prints_to_log, show_weights

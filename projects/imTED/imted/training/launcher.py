@@ -1,34 +1,35 @@
 """The command line behind train_net.py: one process or many, here or under torchrun."""
 
 import argparse
-import copy
 import gc
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from functools import partial
 from multiprocessing.queues import SimpleQueue
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from detectron2.config import LazyConfig
 from detectron2.engine import launch
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from detectron2.utils.serialize import PicklableWrapper
+from omegaconf import DictConfig
 
-from imted.atomic import replacing
+from imted import allowed
+from imted.atomic import make_folder
 from imted.compat import forget_process_groups
 from imted.config.compare import FlatConfig, changes, read_flat
-from imted.config.dataset import complete_from_dataset
-from imted.config.load import load_config
-from imted.config.settings import Run, make_output_dir
+from imted.config.dataset import register_dataset
+from imted.config.resolve import Run, resolve
+from imted.config.saved import write_config
 from imted.errors import PEER_ENDED, UserError, first_line, sentence_of
 from imted.processes import on_main_process
-from imted.run_folder import CONFIG, locked, prepare
+from imted.run_folder import locked, prepare
 from imted.training.console import (
     log_environment,
     show_changes,
@@ -39,9 +40,6 @@ from imted.training.console import (
 from imted.training.evaluate import evaluate_checkpoint
 from imted.training.stopping import STOP, Stopped
 from imted.training.train import do_train
-
-EVALUATION = "eval"
-"""The folder in `train.output_dir` that --eval-only writes into."""
 
 DESCRIPTION = (
     "Train a detector or a masked autoencoder that a LazyConfig describes, or evaluate it."
@@ -91,6 +89,7 @@ def argument_parser() -> argparse.ArgumentParser:
         help="which of them this is, from 0 (default: 0)")  # fmt: skip
     add("--dist-url", default="auto", metavar="URL",
         help="where the processes meet; auto on one machine, else tcp://HOST:PORT")  # fmt: skip
+    allowed.add_option(parser)
     add("opts", nargs=argparse.REMAINDER, metavar="key=value", help="see below")
     return parser
 
@@ -100,14 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     args = argument_parser().parse_args(argv)
     try:
         with STOP.handled():
-            # Errors in the config show before anything is started.
-            cfg = _load_config(args)
-            device = Run.resolve(cfg).device
-            make_output_dir(cfg)
-            if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
-                _join(args, device)
-            else:
-                _launch(args, device)
+            _main(args)
     except Stopped as stopped:
         if os.environ.get("RANK", "0") == "0":  # under torchrun each process comes here
             print(stopped, file=sys.stderr)
@@ -121,96 +113,89 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run(args: argparse.Namespace) -> None:
-    """Train or evaluate in this process, which is one of `comm.get_world_size()`."""
-    cfg = _load_config(args)
-    resolved = Run.resolve(_on_this_gpu(cfg))
-    if resolved.device.type == "cuda" and resolved.device.index is not None:
-        torch.cuda.set_device(resolved.device)
-    with ExitStack() as stack:
-        on_main_process(lambda: _claim_folder(stack, cfg, args))
-        start_logging(cfg.train.output_dir)
-        silence_threads()
-        if cfg.dataloader.get("test") is None and "evaluator" in cfg.dataloader:
-            cfg.dataloader.evaluator = None  # it refers to the test set
-        found = complete_from_dataset(cfg, training=not args.eval_only)
-        log_environment(cfg, args)
-        show_start(resolved, found, args.resume)
-        if comm.is_main_process():
-            before = _previous_config(cfg) if args.resume else {}
-            _save_config(cfg)
-            if before:  # compared as saved: a file names classes otherwise than a config does
-                show_changes(changes(before, read_flat(cfg.train.output_dir)))
-        seed_all_rng(cfg.train.seed + comm.get_rank())
-        if args.eval_only:
-            evaluate_checkpoint(resolved)
-        else:
-            do_train(resolved, resume=args.resume)
-
-
-def _claim_folder(stack: ExitStack, cfg: DictConfig, args: argparse.Namespace) -> None:
-    """Lock the run's folder until the stack is left, and see to it that nothing is lost there."""
-    folder = cfg.train.output_dir
-    stack.enter_context(locked(folder))
-    if not args.eval_only:
-        prepare(folder, args.resume, cfg.train.overwrite)
-
-
-def _load_config(args: argparse.Namespace) -> DictConfig:
-    """Load the config; an evaluation has a folder of its own, so that a training's files stay."""
-    cfg = load_config(args.config_file, args.opts)
-    if args.eval_only:
-        cfg.train.output_dir = os.path.join(cfg.train.output_dir, EVALUATION)
-    return cfg
-
-
-def _previous_config(cfg: DictConfig) -> FlatConfig:
-    """Read the config of the run to resume; {} where there is none."""
+def _main(args: argparse.Namespace) -> None:
+    """Resolve the config, and run it: here, or in processes that are handed what it came to."""
     try:
-        return read_flat(cfg.train.output_dir)
-    except UserError:  # damaged; it is about to be written anew
-        return {}
+        run = resolve(
+            args.config_file,
+            args.opts,
+            allow=args.allow,
+            evaluation=args.eval_only,
+            start=partial(_claim, args),
+        )
+        if _is_started():
+            _run(run, args)
+            return
+        start_processes(
+            PicklableWrapper(partial(_run, run, args)),  # a config's own classes are no module's
+            (),
+            args.num_gpus,
+            run.device,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+        )
+    finally:
+        leave_process_group()
 
 
-def _save_config(cfg: DictConfig) -> None:
-    """Write config.yaml, which train_net.py takes as a config.
-
-    Raises:
-        UserError: A value refers to one that isn't there.
-    """
-    try:
-        with replacing(os.path.join(cfg.train.output_dir, CONFIG)) as partial:
-            plain = copy.copy(cfg)
-            # Without the class that states its types, the file is plain data. To overwrite the
-            # old run was this command's wish, not the next one's.
-            plain.train = OmegaConf.create(OmegaConf.to_container(cfg.train))
-            plain.train.overwrite = False
-            LazyConfig.save(plain, partial)
-    except OmegaConfBaseException as error:
-        reason = first_line(error)
-        raise UserError(f"{error.full_key} of the config has no value ({reason}).") from error
+def _is_started() -> bool:
+    """Tell whether torchrun, or anything that sets the same environment, has started this."""
+    return {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys()
 
 
-def _on_this_gpu(cfg: DictConfig) -> DictConfig:
-    """Let each of several processes use the GPU of its rank, which is torch's current one."""
-    if comm.get_world_size() > 1 and torch.device(cfg.train.device).type == "cuda":
-        cfg.train.device = "cuda"
-    return cfg
-
-
-def _launch(args: argparse.Namespace, device: torch.device) -> None:
-    """Start the processes of this machine and wait for them."""
-    if args.num_machines > 1 and args.dist_url == "auto":
+@contextmanager
+def _claim(args: argparse.Namespace, cfg: DictConfig, device: torch.device) -> Iterator[None]:
+    """Join the other processes or see that they can be started; then have the run's folder."""
+    if _is_started():
+        _join(args, device)
+    elif args.num_machines > 1 and args.dist_url == "auto":
         raise UserError("--num-machines needs --dist-url tcp://<address of machine 0>:<port>.")
-    start_processes(
-        run,
-        (args,),
-        args.num_gpus,
-        device,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-    )
+    else:
+        _check_processes(args.num_gpus, device, args.num_machines, args.machine_rank)
+    folder = cfg.train.output_dir
+    make_folder(folder, "train.output_dir")
+    with ExitStack() as stack:
+        if args.machine_rank == 0:  # the others see the same folder
+            on_main_process(lambda: stack.enter_context(locked(folder)))
+            if not args.eval_only:
+                on_main_process(lambda: prepare(folder, args.resume, cfg.train.overwrite))
+        start_logging(folder, comm.get_rank() or args.machine_rank * args.num_gpus)
+        yield
+
+
+def _run(run: Run, args: argparse.Namespace) -> None:
+    """Train or evaluate in this process, which is one of `comm.get_world_size()`."""
+    if run.device.type == "cuda":
+        if comm.get_world_size() > 1:  # each uses the GPU of its rank, which is the current one
+            run = replace(run, device=torch.device("cuda"))
+        elif run.device.index is not None:
+            torch.cuda.set_device(run.device)
+    folder = run.cfg.train.output_dir
+    with ExitStack() as stack:
+        on_main_process(lambda: stack.enter_context(locked(folder)))
+        start_logging(folder)
+        silence_threads()
+        register_dataset(run.cfg, run.found)
+        log_environment(run.cfg, args)
+        show_start(run, args.resume)
+        if comm.is_main_process():
+            before = _previous_config(folder) if args.resume else {}
+            write_config(run.cfg, os.path.join(folder, "config.yaml"))
+            if before:  # compared as saved: a file names classes otherwise than a config does
+                show_changes(changes(before, read_flat(folder)))
+        seed_all_rng(run.cfg.train.seed + comm.get_rank())
+        if args.eval_only:
+            evaluate_checkpoint(run)
+        else:
+            do_train(run, resume=args.resume)
+
+
+def _previous_config(folder: str) -> FlatConfig:
+    """Read the config of the run to resume; {} where there is none."""
+    with suppress(UserError):  # damaged; it is about to be written anew
+        return read_flat(folder)
+    return {}
 
 
 def start_processes(
@@ -239,24 +224,8 @@ def start_processes(
         UserError: The machine doesn't have these GPUs, the processes don't meet, or one of them
             raised it.
     """
-    gpus = torch.cuda.device_count()
-    if num_gpus < 1:
-        raise UserError(f"--num-gpus is {num_gpus}; it must be at least 1.")
-    if num_machines < 1:
-        raise UserError(f"--num-machines is {num_machines}; it must be at least 1.")
-    if not 0 <= machine_rank < num_machines:
-        raise UserError(
-            f"--machine-rank is {machine_rank}; of {num_machines} machines (--num-machines) it "
-            f"must be from 0 to {num_machines - 1}."
-        )
-    if 0 < gpus < num_gpus and device.type == "cuda":
-        raise UserError(f"--num-gpus is {num_gpus}, but this machine has {gpus}.")
-    if device.type == "cpu" and gpus and num_gpus * num_machines > 1:
-        raise UserError(
-            "Several processes on the CPU of a machine with GPUs: hide these with "
-            "CUDA_VISIBLE_DEVICES= (set to nothing)."
-        )
-    if not gpus and num_gpus > 1:
+    _check_processes(num_gpus, device, num_machines, machine_rank)
+    if not torch.cuda.device_count() and num_gpus > 1:
         print(f"No GPU here: --num-gpus {num_gpus} starts {num_gpus} processes on the CPU.")
     if num_machines > 1:
         print(f"Waiting at {dist_url} for all of {num_machines} machines.", flush=True)
@@ -274,6 +243,28 @@ def start_processes(
             )
     except (mp.ProcessExitedException, mp.ProcessRaisedException, SystemExit) as error:
         raise _cause(error, reports, dist_url) from None
+
+
+def _check_processes(
+    num_gpus: int, device: torch.device, num_machines: int, machine_rank: int
+) -> None:
+    gpus = torch.cuda.device_count()
+    if num_gpus < 1:
+        raise UserError(f"--num-gpus is {num_gpus}; it must be at least 1.")
+    if num_machines < 1:
+        raise UserError(f"--num-machines is {num_machines}; it must be at least 1.")
+    if not 0 <= machine_rank < num_machines:
+        raise UserError(
+            f"--machine-rank is {machine_rank}; of {num_machines} machines (--num-machines) it "
+            f"must be from 0 to {num_machines - 1}."
+        )
+    if 0 < gpus < num_gpus and device.type == "cuda":
+        raise UserError(f"--num-gpus is {num_gpus}, but this machine has {gpus}.")
+    if device.type == "cpu" and gpus and num_gpus * num_machines > 1:
+        raise UserError(
+            "Several processes on the CPU of a machine with GPUs: hide these with "
+            "CUDA_VISIBLE_DEVICES= (set to nothing)."
+        )
 
 
 def _work_and_report(
@@ -323,7 +314,7 @@ def _cause(error: BaseException, reports: SimpleQueue, dist_url: str) -> BaseExc
 
 
 def _join(args: argparse.Namespace, device: torch.device) -> None:
-    """Run as one process of torchrun, or of anything that sets the same environment."""
+    """Meet the other processes of torchrun, or of anything that sets the same environment."""
     if device.type == "cuda":
         local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local_rank >= gpus:
@@ -336,11 +327,7 @@ def _join(args: argparse.Namespace, device: torch.device) -> None:
             f"The processes of the run don't meet ({first_line(error)}): start them with "
             "torchrun, or set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT as it does."
         ) from error
-    try:
-        comm.create_local_process_group(int(os.environ.get("LOCAL_WORLD_SIZE", args.num_gpus)))
-        run(args)
-    finally:
-        leave_process_group()
+    comm.create_local_process_group(int(os.environ.get("LOCAL_WORLD_SIZE", args.num_gpus)))
 
 
 def leave_process_group() -> None:

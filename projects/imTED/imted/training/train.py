@@ -10,15 +10,14 @@ import torch
 from detectron2.engine import HookBase, create_ddp_model, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from imted.checkpoint import load_checkpoint, save_mae
-from imted.config.epochs import count_iterations
 from imted.config.load import build, target_of
-from imted.config.settings import Run
+from imted.config.resolve import Run
 from imted.data.train_loader import ResumableBatchSampler, build_train_loader
 from imted.errors import UserError, first_line, sentence_of
 from imted.modeling import MaskedAutoencoder
@@ -68,7 +67,6 @@ def do_train(run: Run, resume: bool = False) -> None:
     model = build(cfg.model, "model").to(run.device)
     freeze(model, cfg.train.frozen)
     trainer = build_trainer(run, model, build_loader(cfg))
-    count_iterations(cfg, _dataset_size(trainer))
     description = describe(model, cfg, registered_categories(cfg))
     checkpointer = RunCheckpointer(model, cfg.train.output_dir, description, trainer=trainer)
     averaged, start_iter = _load_weights(cfg, checkpointer, resume)
@@ -88,7 +86,7 @@ def do_train(run: Run, resume: bool = False) -> None:
         return {**results, **look_closer(run, evaluated)}
 
     due = on_main_process(lambda: _evaluation_is_due(cfg, start_iter))
-    trainer.register_hooks(_build_hooks(cfg, checkpointer, ema, evaluate, due))
+    trainer.register_hooks(_build_hooks(run, checkpointer, ema, evaluate, due))
     if start_iter >= cfg.train.max_iter:
         logger.info(
             "Nothing to train: %d of %d iterations are done.", start_iter, cfg.train.max_iter
@@ -96,10 +94,9 @@ def do_train(run: Run, resume: bool = False) -> None:
     else:
         show_plan(run, trainer, start_iter, _dataset_size(trainer))
     _train(trainer, start_iter, cfg)
-    cfg.train.max_iter = trainer.max_iter  # which an early stop has shortened
     _save_mae(model, cfg.train.output_dir)
     if comm.is_main_process():
-        show_end(cfg, results, time.perf_counter() - start)
+        show_end(cfg, trainer.max_iter, results, time.perf_counter() - start)
 
 
 def _evaluation_is_due(cfg: DictConfig, start_iter: int) -> bool:
@@ -145,9 +142,7 @@ def _train(trainer: Trainer, start_iter: int, cfg: DictConfig) -> None:
 def build_trainer(run: Run, model: nn.Module, loader: Iterable[list[dict]]) -> Trainer:
     """Build the optimizer, and wrap the model in DDP if there are more processes."""
     cfg = run.cfg
-    cfg.optimizer.params.model = model
-    optimizer = build(cfg.optimizer, "optimizer")
-    cfg.optimizer.params.model = None
+    optimizer = build_optimizer(cfg, model)
     if cfg.train.shard_optimizer:
         optimizer = shard(optimizer)
     ddp = dict(cfg.train.ddp)
@@ -170,15 +165,20 @@ def build_trainer(run: Run, model: nn.Module, loader: Iterable[list[dict]]) -> T
     )
 
 
+def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimizer of a model, which is what no config can state."""
+    params = build(cfg.optimizer.params, "optimizer", model=model)
+    return build(cfg.optimizer, "optimizer", params=params)
+
+
 def build_loader(cfg: DictConfig) -> Any:
     """Build the training loader; this project's own gets the run's seed.
 
     A config doesn't state it: Detectron2's tools hand all that is stated to loaders of theirs.
     """
     loader = cfg.dataloader.train
-    if target_of(loader) is build_train_loader and "seed" not in loader:
-        OmegaConf.update(loader, "seed", cfg.train.seed, force_add=True)
-    return build(loader, "dataloader.train")
+    ours = target_of(loader) is build_train_loader and "seed" not in loader
+    return build(loader, "dataloader.train", **({"seed": cfg.train.seed} if ours else {}))
 
 
 def _skip_batches(trainer: Trainer, number: int) -> None:
@@ -231,7 +231,7 @@ def _load_weights(
 
 
 def _build_hooks(
-    cfg: DictConfig,
+    run: Run,
     checkpointer: RunCheckpointer,
     ema: EMAHook | None,
     evaluate: Callable[[], dict[str, Any]],
@@ -241,7 +241,10 @@ def _build_hooks(
 
     With `due`, the evaluation that the last iteration before `--resume` wanted comes first.
     """
-    train, main = cfg.train, comm.is_main_process()
+    cfg, main = run.cfg, comm.is_main_process()
+    train = cfg.train
+    eval_period = run.iterations(train.eval_period)
+    save_period = run.iterations(train.checkpointer.period)
     built = [
         hooks.IterationTimer(),
         ReseedHook(train.seed),
@@ -253,23 +256,24 @@ def _build_hooks(
     if ema is not None:
         built.append(ema)
     if train.shard_optimizer:
-        built.append(GatherStateHook(train.checkpointer.period))
-    periodic = PeriodicCheckpointer(checkpointer, **train.checkpointer) if main else None
-    if periodic is not None:
+        built.append(GatherStateHook(save_period))
+    periodic = None
+    if main:
+        periodic = PeriodicCheckpointer(checkpointer, save_period, train.checkpointer.max_to_keep)
         built.append(periodic)
     # Before the evaluation, which a stopped run does after --resume.
     built.append(StopHook(checkpointer, periodic))
-    after_saving: list[HookBase] = [EvaluationHook(train.eval_period, evaluate)]
+    after_saving: list[HookBase] = [EvaluationHook(eval_period, evaluate)]
     best_hook = None
     if main and train.best_metric and cfg.dataloader.get("test") is not None:
         best = UntaggedCheckpointer(checkpointer.model, train.output_dir, checkpointer.description)
         if ema is not None:
             best.add_checkpointable("ema", ema.module)
-        best_hook = BestCheckpointer(train.eval_period, best, train.best_metric)
+        best_hook = BestCheckpointer(eval_period, best, train.best_metric)
         after_saving.append(best_hook)
     if train.early_stop.patience is not None:
         after_saving.append(
-            EarlyStopHook(train.early_stop.patience, train.eval_period, checkpointer, best_hook)
+            EarlyStopHook(train.early_stop.patience, eval_period, checkpointer, best_hook)
         )
     built += after_saving
     if due:

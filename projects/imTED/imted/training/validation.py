@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from imted.config.load import build
-from imted.config.settings import Run
+from imted.config.resolve import Run
 from imted.data.pixels import read_pixels
 from imted.errors import UserError
 from imted.training.stopping import stop_between_batches

@@ -10,7 +10,7 @@ from detectron2.utils.events import TensorboardXWriter
 from omegaconf import DictConfig, OmegaConf
 
 from imted.atomic import write_text
-from imted.config.saved import read_yaml
+from imted.config.saved import read_values
 from imted.errors import UserError, first_line
 from imted.run_folder import CONFIG, WANDB_ID
 
@@ -34,7 +34,7 @@ class WandbWriter(TensorboardXWriter):
                 id=_run_id(Path(folder)),
                 resume="allow",
                 dir=folder,
-                config=OmegaConf.to_container(read_yaml(os.path.join(folder, CONFIG))),
+                config=OmegaConf.to_container(read_values(os.path.join(folder, CONFIG))),
                 sync_tensorboard=True,
             )
         except Exception as error:  # of the network, of the key, of the service

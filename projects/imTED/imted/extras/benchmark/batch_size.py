@@ -1,6 +1,5 @@
 """The largest number of images that a training step has memory for, found by trying."""
 
-import copy
 import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from imted.config.load import build
-from imted.config.settings import Run
+from imted.config.resolve import Run
 from imted.training.ema import EMAHook
 from imted.training.freezing import FrozenEvalHook, freeze
 from imted.training.train import build_loader, build_trainer
@@ -45,9 +44,8 @@ def largest_sample(run: Run, number: int) -> dict[str, Any]:
         run: With a `dataloader.train` of Detectron2's kind: samples have "image".
         number: How many samples to look at.
     """
-    cfg = copy.deepcopy(run.cfg)
-    cfg.dataloader.train.total_batch_size = 1
-    samples = (sample for (sample,) in islice(build_loader(cfg), number))
+    one = run.changed({"dataloader.train.total_batch_size": 1})
+    samples = (sample for (sample,) in islice(build_loader(one.cfg), number))
     return max(samples, key=lambda s: (s["image"].numel(), len(s.get("instances", ()))))
 
 
@@ -80,11 +78,10 @@ def _try(run: Run, sample: dict[str, Any], images: int) -> Trial:
 
 
 def _steps(run: Run, sample: dict[str, Any], images: int) -> Trial:
-    cfg = copy.deepcopy(run.cfg)
-    cfg.train.accumulation_steps = 1
+    trial = run.changed({"train.accumulation_steps": 1})
+    cfg = trial.cfg
     model = build(cfg.model, "model").to(run.device)
     freeze(model, cfg.train.frozen)
-    trial = Run(cfg, run.device, run.amp_dtype)
     trainer = build_trainer(trial, model, repeat([sample] * images))
     if cfg.train.frozen_eval:
         trainer.register_hooks([FrozenEvalHook(model, cfg.train.frozen)])

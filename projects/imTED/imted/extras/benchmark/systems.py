@@ -11,16 +11,17 @@ from unittest import mock
 
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from timm.layers import Mlp
 from timm.models.vision_transformer import Block
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from imted.config.load import build, load_config, target_of
-from imted.config.settings import Run
+from imted.config.resolve import Run
 from imted.errors import UserError
 from imted.modeling import DecoderBoxHead, ModulatedPooler, roi_pooler
+from imted.training.train import build_optimizer
 
 CLASSES = 80
 """Where the config takes the number of classes from a data set."""
@@ -87,6 +88,8 @@ def build_systems(run: Run, against: Sequence[str], train: bool) -> list[System]
 def _system(
     name: str, cfg: DictConfig, device: torch.device, train: bool, dtype: torch.dtype | None
 ) -> System:
+    cfg = copy.deepcopy(cfg)
+    OmegaConf.set_readonly(cfg, False)
     heads = cfg.model.get("roi_heads")
     if heads is None:
         raise UserError(f"{name}: a detector of Detectron2's form is timed, with model.roi_heads.")
@@ -97,9 +100,8 @@ def _system(
     model = build(cfg.model, "model").to(device).train(train)
     optimizer = None
     if train:
-        cfg.optimizer.params.model = model
         cfg.optimizer.lr = 0.0  # all keep the weights that they share, and so propose the same RoIs
-        optimizer = build(cfg.optimizer, "optimizer")
+        optimizer = build_optimizer(cfg, model)
     return System(name, model, optimizer, dtype, nullcontext)
 
 
@@ -126,6 +128,7 @@ class ReleasedBoxHead(DecoderBoxHead):
 
 def _released(cfg: DictConfig) -> DictConfig:
     cfg = copy.deepcopy(cfg)
+    OmegaConf.set_readonly(cfg, False)
     heads = cfg.model.roi_heads
     parts = ("box_pooler", ModulatedPooler), ("box_head", DecoderBoxHead)
     if not all(target_of(heads.get(key) or DictConfig({})) is kind for key, kind in parts):

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from imted.atomic import read_json, write_json
 from imted.config.compare import FlatConfig, changes, completed, flatten
 from imted.config.load import build, load_config
-from imted.config.settings import Run, check_settings
+from imted.config.resolve import check_machine
+from imted.config.settings import check_settings
 from imted.errors import UserError
 from imted.extras.sweep.points import Point
 from imted.run_folder import FINAL, RESULTS, in_use, read_last, read_metrics
@@ -135,9 +136,7 @@ def _plan(
     if any(override.startswith("train.output_dir=") for override in point.overrides):
         raise UserError("train.output_dir is the sweep's to choose; give --output.")
     cfg = load_config(config_file, point.overrides)
-    check_settings(cfg)
-    if here:
-        Run.resolve(cfg)
+    (check_machine if here else check_settings)(cfg)
     _check_length(cfg)
     _check_model(cfg)
     config = flatten(cfg)
