@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from formats import read_labelme, read_voc, read_yolo, split_dataset
+from formats.coco import CocoBuilder
 from imted.atomic import write_json
 from imted.data import read_coco
 from imted.data.coco_json import categories_of
 from imted.errors import exit_status
-from imted.extras.formats import read_labelme, read_voc, read_yolo, split_dataset
-from imted.extras.formats.coco import CocoBuilder
 
 EPILOG = """\
 examples

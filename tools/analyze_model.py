@@ -13,13 +13,13 @@ from functools import partial
 from statistics import median, quantiles
 from typing import Any
 
+from benchmarking.clock import timed
+from benchmarking.steps import STAGES
+from benchmarking.systems import CLASSES
 from imted import allowed
 from imted.config.load import load_config
 from imted.config.resolve import Run
 from imted.errors import UserError, exit_status
-from imted.extras.benchmark.clock import timed
-from imted.extras.benchmark.steps import STAGES
-from imted.extras.benchmark.systems import CLASSES
 
 import detectron2.data.transforms as T
 import numpy as np

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from benchmarking.clock import matmul_peak
+from benchmarking.evaluation import time_evaluation
+from benchmarking.steps import time_steps
+from benchmarking.systems import System, build_systems, make_batch
 from imted.atomic import make_folder, write_json
 from imted.config.load import build, load_config
 from imted.config.resolve import Run
 from imted.errors import UserError, exit_status
-from imted.extras.benchmark.clock import matmul_peak
-from imted.extras.benchmark.evaluation import time_evaluation
-from imted.extras.benchmark.steps import time_steps
-from imted.extras.benchmark.systems import System, build_systems, make_batch
 from imted.visualization.plots import save_figure
 
 import numpy as np

@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from benchmarking.batch_size import largest_sample, try_batches
 from imted import allowed
 from imted.config.resolve import Run, resolve
 from imted.errors import UserError, exit_status
-from imted.extras.benchmark.batch_size import largest_sample, try_batches
 from imted.training.memory import memory_sentence
 
 import torch

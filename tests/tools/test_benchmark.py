@@ -4,10 +4,10 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 
+from benchmarking.steps import step, step_by_stage
+from benchmarking.systems import build_systems, make_batch
 from imted.config.load import load_config
 from imted.config.resolve import Run
-from imted.extras.benchmark.steps import step, step_by_stage
-from imted.extras.benchmark.systems import build_systems, make_batch
 from imted.modeling import roi_pooler
 
 CONFIG = "configs/quickstart.py"

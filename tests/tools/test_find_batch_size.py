@@ -6,10 +6,10 @@ import re
 import pytest
 import torch
 
+from benchmarking import batch_size
 from imted.config.load import load_config, override_config
 from imted.config.resolve import resolve
 from imted.errors import UserError
-from imted.extras.benchmark import batch_size
 from imted.training.trainer import Trainer
 from synthetic.dataset import write_split
 from synthetic.shapes import ShapesOptions

@@ -7,14 +7,14 @@ from itertools import islice, repeat
 from statistics import median
 from typing import Any
 
-import torch
-
 from imted.config.load import build
 from imted.config.resolve import Run
 from imted.training.ema import EMAHook
 from imted.training.freezing import FrozenEvalHook, freeze
 from imted.training.train import build_loader, build_trainer
 from imted.training.trainer import peak_memory
+
+import torch
 
 from .clock import timed
 

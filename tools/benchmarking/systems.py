@@ -9,6 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
+from imted.config.load import build, load_config, target_of
+from imted.config.resolve import Run
+from imted.errors import UserError
+from imted.modeling import DecoderBoxHead, ModulatedPooler, roi_pooler
+from imted.training.train import build_optimizer
+
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 from omegaconf import DictConfig, OmegaConf
@@ -16,12 +22,6 @@ from timm.layers import Mlp
 from timm.models.vision_transformer import Block
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-
-from imted.config.load import build, load_config, target_of
-from imted.config.resolve import Run
-from imted.errors import UserError
-from imted.modeling import DecoderBoxHead, ModulatedPooler, roi_pooler
-from imted.training.train import build_optimizer
 
 CLASSES = 80
 """Where the config takes the number of classes from a data set."""

@@ -12,9 +12,9 @@ from detectron2.data.datasets.pascal_voc import load_voc_instances
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from formats import read_labelme, read_voc, read_yolo, split_dataset
 from imted.data.coco_check.check import check_dataset
 from imted.errors import UserError
-from imted.extras.formats import read_labelme, read_voc, read_yolo, split_dataset
 
 SIZE = (60, 40)  # width, height
 
