@@ -10,11 +10,11 @@ import torch
 
 from imted import allowed
 from imted.errors import UserError, exit_status
+from imted.extras.demo.folder import predict_files, show_files
+from imted.extras.demo.inputs import image_ids, list_inputs, picture_paths
+from imted.extras.demo.video import predict_video, show_webcam
 from imted.predict import Predictor
 from imted.predict.detector import CONFIG, named_weights
-from imted.predict.folder import predict_files, show_files
-from imted.predict.inputs import image_ids, list_inputs, picture_paths
-from imted.predict.video import predict_video, show_webcam
 from imted.training.launcher import start_processes
 
 EPILOG = """\

@@ -19,13 +19,8 @@ EXPERIMENTS = [
 NEEDS_EXPERIMENTS = pytest.mark.skipif(not EXPERIMENTS, reason="there are no experiments")
 EXTRAS = {  # their commands, and the tests of these
     "analysis": ["tools/analyze_results.py", "tests/tools/test_analyze_results.py"],
-    "benchmark": [
-        *("tools/benchmark.py", "tools/find_batch_size.py", "tools/analyze_model.py"),
-        *("tests/tools/test_benchmark.py", "tests/tools/test_find_batch_size.py"),
-        "tests/tools/test_analyze_model.py",
-    ],
+    "demo": ["demo/demo.py", "tests/demo/test_demo.py"],
     "export": ["tools/export_model.py", "tests/tools/test_export_model.py"],
-    "formats": ["datasets/prepare_coco_json.py"],
     "sweep": ["tools/sweep.py"],
     "web": ["demo/web.py", "tests/demo/test_web.py"],
 }

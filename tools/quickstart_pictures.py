@@ -25,8 +25,8 @@ from imted.run_folder import (
     read_results,
 )
 from imted.visualization.drawing import draw_predictions, load_predictions
-from imted.visualization.plots import save_losses, save_modulator, save_sheet
 from imted.visualization.reconstruction import load_mae, reconstruct
+from run_figures import save_losses, save_modulator, save_sheet
 
 import torch
 from detectron2.config import instantiate

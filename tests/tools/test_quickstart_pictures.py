@@ -14,8 +14,8 @@ from PIL import Image
 from imted.checkpoint import read_state_dict, save_mae
 from imted.modeling import MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
 from imted.modeling.masked_autoencoder import normalize_patches, patchify
-from imted.visualization.plots import save_losses
 from imted.visualization.reconstruction import GREY, denormalize_patches, load_mae, reconstruct
+from run_figures import save_losses
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools/quickstart_pictures.py"

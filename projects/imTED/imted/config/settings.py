@@ -101,49 +101,30 @@ def _default_ddp() -> dict[str, Any]:
 
 @dataclass
 class TrainSettings:
-    """Everything about a run that is neither model, data nor optimizer."""
+    """The keys of `train`; configs/common/train.py says what each is for."""
 
-    # Checkpoints, log.txt, metrics.json, results.json.
     output_dir: str = "./output"
-    # A MAE checkpoint to migrate, or a detector's; a path or any URL that iopath reads.
     init_checkpoint: str = ""
-    # Optimizer steps.
     max_iter: int = _setting(90000, f"at least 0 and at most {2**31 - 1}")
-    # In place of max_iter; eval_period and checkpointer.period are then in epochs, too.
     epochs: float | None = _setting(None, "at least 0")
-    # Whether a new run may take the place of the one that output_dir holds.
     overwrite: bool = False
-    # Of weights, data order and augmentation.
     seed: int = _setting(0, f"at least 0 and at most {2**32 - 1}")
-    # A name that torch.device takes: cpu, cuda, cuda:1.
     device: str = _setting(lambda: "cuda" if torch.cuda.is_available() else "cpu")
     amp: AmpSettings = field(default_factory=AmpSettings)
-    # Batches per optimizer step.
     accumulation_steps: int = _setting(1, "at least 1")
-    # Steps in a row without a finite loss and gradient that end the run; each of them is skipped.
     max_bad_steps: int = _setting(30, "at least 1")
     clip_grad: ClipGradSettings = field(default_factory=ClipGradSettings)
-    # Parts of the model that don't train, such as "backbone".
     frozen: list[str] = field(default_factory=list)
-    # Whether frozen parts run in evaluation mode: no drop path, no dropout, no new statistics.
     frozen_eval: bool = True
     ema: EMASettings = field(default_factory=EMASettings)
-    # Arguments of DistributedDataParallel, and gradients sent in half precision: in float16 by
-    # Detectron2's option; bfloat16 has float32's range.
     ddp: dict[str, Any] = field(default_factory=_default_ddp)
-    # Whether each process keeps a part of the optimizer's state alone; for large models.
     shard_optimizer: bool = False
     checkpointer: CheckpointerSettings = field(default_factory=CheckpointerSettings)
-    # Iterations; 0 evaluates at the end alone.
     eval_period: int = _setting(5000, "at least 0")
-    # Keep model_best.pth by this result, such as bbox/AP; "" doesn't.
     best_metric: str = "bbox/AP"
     early_stop: EarlyStopSettings = field(default_factory=EarlyStopSettings)
-    # Whether each evaluation computes the losses of the test set, too: validation/total_loss.
     validation_loss: bool = False
-    # Test images that each evaluation draws for TensorBoard, predictions beside the truth.
     validation_images: int = _setting(0, "at least 0")
-    # Iterations.
     log_period: int = _setting(20, "at least 1")
     wandb: WandbSettings = field(default_factory=WandbSettings)
 

@@ -16,9 +16,9 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder
 from imted.predict import Predictor
-from imted.visualization.attention import box_attention, find_decoder
 from imted.visualization.reconstruction import load_mae, reconstruct
 
+from .attention import box_attention, find_decoder
 from .pictures import TooManyPixels, data_url, display, fit_to_mae, outline, read_image
 
 T = TypeVar("T")

@@ -6,13 +6,13 @@ from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 from detectron2.structures import Boxes, Instances
 
 from imted.errors import UserError
-from imted.modeling import DecoderBoxHead
-from imted.visualization.attention import (
+from imted.extras.web.attention import (
     attention_weights,
     box_attention,
     decoder_attention,
     find_decoder,
 )
+from imted.modeling import DecoderBoxHead
 
 DIM, DEPTH, HEADS, ENCODER_DIM = 16, 3, 4, 24
 

@@ -14,10 +14,9 @@ from tqdm import tqdm
 
 from imted.atomic import write_json
 from imted.errors import UserError
+from imted.predict import Detections, Predictor
 from imted.visualization.drawing import draw_instances
 
-from .detections import Detections
-from .predictor import Predictor
 from .video import ESCAPE, show
 
 RESULTS = "predictions.json"

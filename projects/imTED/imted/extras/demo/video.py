@@ -10,8 +10,7 @@ from detectron2.utils.video_visualizer import VideoVisualizer
 from tqdm import tqdm
 
 from imted.errors import UserError
-
-from .predictor import Predictor
+from imted.predict import Predictor
 
 ESCAPE = 27
 

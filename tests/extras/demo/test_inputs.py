@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from imted.errors import UserError
-from imted.predict.inputs import image_ids, list_inputs, picture_paths
+from imted.extras.demo.inputs import image_ids, list_inputs, picture_paths
 
 
 @pytest.fixture

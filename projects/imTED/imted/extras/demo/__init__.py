@@ -1,0 +1,1 @@
+"""Detectors on files, folders, videos and cameras: what demo/demo.py does."""
