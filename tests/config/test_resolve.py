@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from imted.extras.synthetic.dataset import write_split
-from imted.extras.synthetic.shapes import ShapesOptions
+from synthetic.dataset import write_split
+from synthetic.shapes import ShapesOptions
 from omegaconf import OmegaConf
 from omegaconf.errors import ReadonlyConfigError
 

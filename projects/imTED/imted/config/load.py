@@ -208,7 +208,8 @@ def _arguments(node: DictConfig) -> dict[str, Any]:
     target = target_of(node)
     # A class that hands **kwargs on to its base takes the base's arguments as well.
     classes = inspect.getmro(target) if inspect.isclass(target) else ()
-    functions = [getattr(kind, "__init__") for kind in classes]  # noqa: B009 or ([target] if target else [])
+    functions = [getattr(kind, "__init__") for kind in classes]  # noqa: B009
+    functions = functions or ([target] if target else [])
     arguments: dict[str, Any] = {}
     for function in functions:
         try:
