@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from synthetic.dataset import write_split
-from synthetic.shapes import ShapesOptions
 from omegaconf import OmegaConf
 from omegaconf.errors import ReadonlyConfigError
 
@@ -14,6 +12,8 @@ from imted.config.load import load_config
 from imted.config.resolve import Run, count_epoch, resolve
 from imted.config.saved import read_values, write_config
 from imted.errors import UserError
+from synthetic.dataset import write_split
+from synthetic.shapes import ShapesOptions
 
 CONFIG = "configs/custom/imted_mask_rcnn_vit_base.py"
 TINY = "configs/custom/imted_mask_rcnn_vit_tiny.py"

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from conftest import ROOT
+from paths import ROOT
 
 from imted.errors import UserError
 from imted.extras.sweep.points import Point, expand, read_points

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG, TOYS
+from paths import CONFIG, TOYS
 
 from imted.errors import UserError
 from imted.extras.sweep.launch import Slot, run_on_slurm, slots_here

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import CONFIG, ROOT, TOYS
+from paths import CONFIG, ROOT, TOYS
 
 pytestmark = pytest.mark.slow
 
