@@ -1,7 +1,7 @@
 # make demo            the main job: migrate, train, evaluate, draw (10 minutes on 2 cores)
 # make pretrain-demo   a masked autoencoder from nothing (a few minutes)
 # make test            the tests
-# make lint            style, imports between packages, types
+# make lint            style, imports between packages, types, pages, and the rules of the house
 # make docs            the pages and docstrings as a site, build/site
 #
 # Each sets up .venv from the pinned requirements when it is missing or they have changed; docs
@@ -33,13 +33,14 @@ pretrain-demo: $(READY) $(SHAPES)
 	$(RUN) train_net.py --config-file configs/pretrain/mae_vit_tiny_demo.py train.overwrite=true
 
 test: $(READY)
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --ignore tests/project
 
 lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(RUN) -m mypy
+	$(RUN) -m pytest -n 2 tests/project
 
 # The docstrings are read, not imported: neither torch nor this package has to be installed.
 docs: $(DOCS)/.ready

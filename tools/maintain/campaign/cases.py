@@ -155,6 +155,7 @@ def run(script: str, words: Iterable[str], folder: Path) -> tuple[int | None, st
 
             torch.set_num_threads(1)
             sys.argv = argv
+            sys.path.insert(0, os.path.dirname(os.path.abspath(script)))  # as Python does
             runpy.run_path(script, run_name="__main__")
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)

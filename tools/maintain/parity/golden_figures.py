@@ -1,7 +1,7 @@
-"""Make tests/modeling/released_golden.json: figures that the imTED authors' own code computes.
+"""Make tests/method/released_golden.json: figures that the imTED authors' own code computes.
 
     python tools/maintain/parity/golden_figures.py --authors authors \
-        > tests/modeling/released_golden.json
+        > tests/method/released_golden.json
 
 `compare_with_released_imted.py` says how to get their code; the figures are those of its commit
 3f5e927. The detector is their Mask R-CNN, made small. Its weights and its image come from NumPy's

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from imted.config.load import load_config
 from imted.training.launcher import argument_parser
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # An experiment can be deleted with its page; other pages may go on naming it.
 EXPERIMENTS = ("few_shot", "low_shot", "occlusion", "single_object")
 GONE = [name for name in EXPERIMENTS if not (ROOT / "configs" / name).is_dir()]
@@ -175,7 +175,7 @@ def read_commands(block: str, programs: Path, folder: Path) -> list[list[str]]:
         "NOTES": str(notes),
         **{f"SLURM_{key}": "0" for key in ("NNODES", "NODEID", "JOB_NODELIST")},
     }
-    (folder / "tests/modeling").mkdir(parents=True)  # a command writes there
+    (folder / "tests/method").mkdir(parents=True)  # a command writes there
     done = subprocess.run(
         [BASH, "-eu", "-c", block], cwd=folder, env=environment, capture_output=True, text=True
     )

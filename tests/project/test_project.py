@@ -19,7 +19,7 @@ try:
 except ImportError:  # Python 3.10; pytest brings it there
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 # Private paths and registry hosts; the brackets keep this file from matching itself.
 FORBIDDEN = re.compile(

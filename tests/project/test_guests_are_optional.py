@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path("projects/imTED/imted")
+THIS = Path(__file__).resolve().relative_to(ROOT)
+PAGES = Path("tests/project/test_pages.py")  # it knows which pages may be gone
 EXPERIMENTS = [
     name
     for name in ("few_shot", "low_shot", "occlusion", "single_object")
@@ -18,11 +20,11 @@ EXPERIMENTS = [
 ]
 NEEDS_EXPERIMENTS = pytest.mark.skipif(not EXPERIMENTS, reason="there are no experiments")
 EXTRAS = {  # their commands, and the tests of these
-    "analysis": ["tools/analyze_results.py", "tests/tools/test_analyze_results.py"],
-    "demo": ["demo/demo.py", "tests/demo/test_demo.py"],
-    "export": ["tools/export_model.py", "tests/tools/test_export_model.py"],
+    "analysis": ["tools/analyze_results.py", "tests/commands/test_analyze_results.py"],
+    "demo": ["demo/demo.py", "tests/commands/test_demo.py"],
+    "export": ["tools/export_model.py", "tests/commands/test_export_model.py"],
     "sweep": ["tools/sweep.py"],
-    "web": ["demo/web.py", "tests/demo/test_web.py"],
+    "web": ["demo/web.py", "tests/commands/test_web.py"],
 }
 WHICH_PACKAGE = """
 import importlib.util, sys
@@ -77,8 +79,12 @@ def python_files() -> list[Path]:
 
 def core_files() -> list[str]:
     """List the Python files that belong to no experiment."""
-    own = [PACKAGE / "experiments", Path("tests/experiments"), Path("tests", Path(__file__).name)]
-    own.append(Path("tests/test_pages.py"))  # it knows which pages may be gone
+    own = [
+        PACKAGE / "experiments",
+        Path("tests/experiments"),
+        Path("tests/project", Path(__file__).name),
+    ]
+    own.append(Path("tests/project/test_pages.py"))  # it knows which pages may be gone
     own += [part for name in EXPERIMENTS for part in parts_of(name)]
     files = [Path("train_net.py")]
     files += python_files()
@@ -126,7 +132,9 @@ def test_an_extra_is_named_by_its_own_parts_alone(extra):
         for path in python_files()
         if name.search((ROOT / path).read_text()) and not any(path.is_relative_to(x) for x in own)
     ]
-    assert [path for path in found if path != "tests/test_pages.py"] == []  # which runs commands
+    assert [
+        path for path in found if path != "tests/project/test_pages.py"
+    ] == []  # which runs commands
 
 
 @pytest.fixture
