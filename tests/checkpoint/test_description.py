@@ -12,6 +12,7 @@ RESIZE = {
     "short_edge_length": 384,
     "max_size": 640,
 }
+RANDOM = {"_target_": "detectron2.data.transforms.RandomApply"}
 WEIGHTS = {"w": torch.arange(3.0)}
 
 
@@ -53,6 +54,8 @@ def test_a_file_that_says_nothing(tmp_path, suffix):
         ({"augmentations": [{"_target_": "os.system", "command": "x"}]}, "no known augmentation"),
         ({"augmentations": [{"_target_": "imted.errors.UserError"}]}, "no known augmentation"),
         ({"augmentations": [{"_target_": "detectron2.nothing.Here"}]}, ""),
+        ({"augmentations": [RANDOM | {"tfm_or_aug": {"_target_": "os.system"}}]}, "no known augm"),
+        ({"augmentations": [RESIZE | {"max_size": "${oc.decode:'{}'}"}]}, "no known augmentation"),
         ({"augmentations": 3}, ""),
         ({"augmentations": [{"short": 3}]}, "_target_"),
     ],

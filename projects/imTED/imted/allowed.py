@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from detectron2.utils.registry import locate
 
-from imted.errors import UserError, first_line
+from imted.errors import UserError
 
 HOMES = (
     *("imted.", "detectron2.", "timm.", "fvcore.", "torchvision."),
@@ -141,7 +141,7 @@ def find(name: str, path: str, allow: Collection[str] = ()) -> Any:
         try:
             found = locate(name)
         except Exception as error:  # whatever a module raises that can't be imported
-            reason = first_line(error)
+            reason = " ".join(str(error).split())
             raise UserError(f"{path} names {name}, which can't be found ({reason}).") from error
         own = _defined_as(found)
         harmless = _is_harmless(found) if isinstance(found, type) else own in CALLS

@@ -79,11 +79,16 @@ class Description:
 def _augmentations(values: Any, path: str) -> tuple[dict[str, Any], ...] | None:
     if values is None:
         return None
-    calls = tuple(allowed.checked(dict(value), path) for value in values)
+    calls = tuple(dict(value) for value in values)
     for call in calls:
-        kind = allowed.find(call["_target_"], path)
-        if not issubclass(kind, T.Augmentation | T.Transform):
-            raise ValueError(f"{call['_target_']} is no augmentation")
+        name = call["_target_"]
+        try:
+            allowed.checked(call, path)
+            known = issubclass(allowed.find(name, path), T.Augmentation | T.Transform)
+        except UserError:
+            known = False
+        if not known:
+            raise ValueError(f"{name}, or a part of it, is no known augmentation")
     return calls
 
 
