@@ -182,7 +182,7 @@ def test_names_of_earlier_versions():
         "evaluator": {"_target_": "imted.evaluation.lvis.LVISEvaluator"},
     }
     assert [call["_target_"] for call in checked(old, "x.yaml").values()] == [
-        "imted.data.coco_check.dataset.CocoDataset",
+        "imted.data.dataset.CocoDataset",
         "imted.training.optimizer.layer_decay_param_groups",
         "imted.data.lvis.LVISEvaluator",
     ]
