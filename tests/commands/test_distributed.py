@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from paths import TOYS
 
 from imted.training import launcher
 
@@ -93,6 +94,26 @@ def test_num_gpus_2_gives_the_gradients_of_twice_the_batch(
     assert_same(two, one_process(*options))
     more = ("train.accumulation_steps=1", "dataloader.train.total_batch_size=8")
     assert_same(two, one_process(*options, *more))
+
+
+def test_each_process_knows_the_data_that_a_config_registers(shell, tmp_path):
+    config = tmp_path / "registers.py"
+    config.write_text(
+        "from detectron2.config import LazyCall as L\n"
+        "from detectron2.data import DatasetCatalog\n"
+        "from imted.data import dataset_dicts\n"
+        "from toy_training import toy_dataset\n"
+        f"exec(open({str(TOYS / 'toy_config.py')!r}).read())\n"
+        "if 'registered_here' not in DatasetCatalog.list():\n"
+        "    DatasetCatalog.register('registered_here', lambda: [\n"
+        f"        dict(d, file_name={str(config)!r}) for d in toy_dataset()])\n"
+        "for split in (dataloader['train'], dataloader['test']):\n"
+        "    split['dataset'] = L(dataset_dicts)(names='registered_here', filter_empty=False)\n"
+        "del split\n"
+    )
+    args = ("train_net.py", "--num-gpus", 2, "--config-file", config)
+    done = shell(*args, f"train.output_dir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_torchrun_trains_as_one_process_does(one_process, shell, toy_config, tmp_path):

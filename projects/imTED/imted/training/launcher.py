@@ -14,6 +14,7 @@ from multiprocessing.queues import SimpleQueue
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from detectron2.config import LazyConfig
 from detectron2.engine import launch
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
@@ -166,6 +167,9 @@ def _claim(args: argparse.Namespace, cfg: DictConfig, device: torch.device) -> I
 
 def _run(run: Run, args: argparse.Namespace) -> None:
     """Train or evaluate in this process, which is one of `comm.get_world_size()`."""
+    spawned = comm.get_world_size() > 1 and not _is_started()
+    if spawned and args.config_file.endswith(".py") and os.path.isfile(args.config_file):
+        LazyConfig.load(args.config_file)  # a program, which may register data sets
     if run.device.type == "cuda":
         if comm.get_world_size() > 1:  # each uses the GPU of its rank, which is the current one
             run = replace(run, device=torch.device("cuda"))
