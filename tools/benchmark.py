@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from tabulate import tabulate
 
+from imted import allowed
 from imted.atomic import make_folder, write_json
 from imted.config.load import build, load_config
 from imted.config.resolve import Run
@@ -61,8 +62,8 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"--against {name} is no system; put another option after --against.")
     if args.output:
         make_folder(args.output, "--output")
-    cfg = load_config(args.config_file, args.opts)
-    run = Run.resolve(cfg)
+    cfg = load_config(args.config_file, args.opts, args.allow)
+    run = Run.of(cfg)
     found = {}
     for task in args.task:
         if task in ("data", "evaluation"):
@@ -175,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--repeats", type=int, default=5, metavar="N", help="timed steps (%(default)s)")
     add("--warm-up", type=int, default=1, metavar="N", help="steps before (%(default)s)")
     add("--output", metavar="FOLDER", help="write benchmark.json and benchmark.png")
+    allowed.add_option(parser)
     add("opts", nargs="*", metavar="key=value", help="changes of the config")
     return parser
 

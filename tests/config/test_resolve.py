@@ -1,4 +1,4 @@
-"""What runs: resolved once, then read-only; iterations are ceil(epochs * images / an iteration's)."""
+"""What runs: resolved once, read-only. Iterations are ceil(epochs * images / images of one)."""
 
 import json
 from pathlib import Path

@@ -34,7 +34,9 @@ def test_what_a_run_saves_is_read_as_yaml_reads_it(read):
 @pytest.mark.parametrize("module", ["config", "engine"])
 def test_earlier_versions_named_their_classes(read, module):
     settings = f"!!python/object:imted.{module}.settings."
-    text = f"train: {settings}TrainSettings\n  max_iter: 5\n  amp: {settings}AmpSettings {{dtype: x}}"
+    text = (
+        f"train: {settings}TrainSettings\n  max_iter: 5\n  amp: {settings}AmpSettings {{dtype: x}}"
+    )
     assert read(text).train == {"max_iter": 5, "amp": {"dtype": "x"}}
 
 
@@ -46,7 +48,9 @@ def test_names_of_earlier_versions(read):
 def test_a_look_at_the_values_looks_nothing_up(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("a: {_target_: herlib.Net, norm: !!python/name:herlib.Norm '', n: [1]}")
-    assert read_values(str(path)) == {"a": {"_target_": "herlib.Net", "norm": "herlib.Norm", "n": [1]}}
+    assert read_values(str(path)) == {
+        "a": {"_target_": "herlib.Net", "norm": "herlib.Norm", "n": [1]}
+    }
 
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(

@@ -21,7 +21,7 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from omegaconf import OmegaConf
 
-from imted.config.dataset import complete_from_dataset
+from imted.config.dataset import complete_from_dataset, register_dataset
 from imted.data.catalog import dataset_dicts
 from imted.data.coco_check.dataset import TRAIN_NAME, VAL_NAME, CocoDataset, count_classes
 from imted.data.train_loader import build_train_loader
@@ -166,6 +166,24 @@ def test_it_is_checked_once(folder, nothing_registered, monkeypatch):
     monkeypatch.setattr("imted.data.coco_check.dataset.check_dataset", None)
     instantiate(cfg.dataloader.test.dataset)
     instantiate(cfg.dataloader.train.dataset)
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_another_process_is_told_what_was_found(folder, nothing_registered, monkeypatch, masks):
+    if not masks:  # the config is then changed, and with it the data set that it describes
+        for entry in folder.content["annotations"]:
+            del entry["segmentation"]
+    cfg = make_config(folder)
+    found = complete_from_dataset(cfg)
+    monkeypatch.setattr("imted.data.coco_check.dataset.check_dataset", None)
+    instantiate(cfg.dataloader.train.dataset)
+    for name in (TRAIN_NAME, VAL_NAME):
+        DatasetCatalog.pop(name)
+        MetadataCatalog.pop(name)
+    register_dataset(cfg, found)
+    assert len(instantiate(cfg.dataloader.train.dataset)) == 2
+    assert len(instantiate(cfg.dataloader.test.dataset)) == 2
+    assert MetadataCatalog.get(TRAIN_NAME).thing_classes == ["ant", "bee", "cat"]
 
 
 def test_a_name_that_is_neither_is_an_error(folder):

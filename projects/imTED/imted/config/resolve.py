@@ -1,4 +1,4 @@
-"""What runs: a config file and overrides, resolved once; nothing writes to the config afterwards."""
+"""What runs: a config file and overrides, resolved once; nothing writes to them afterwards."""
 
 import copy
 import math

@@ -237,10 +237,11 @@ def _rules(prefix: str, kind: type) -> Iterator[tuple[str, Allowed]]:
             yield key, setting.metadata["allowed"]
 
 
-def _leaves(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield each value that is no group or list: its full key, what it is in, its name there."""
-    for name in node if isinstance(node, DictConfig) else range(len(node)):
-        key = f"{prefix}[{name}]" if isinstance(node, ListConfig) else f"{prefix}.{name}".lstrip(".")
+    of_list = isinstance(node, ListConfig)
+    for name in range(len(node)) if of_list else node:
+        key = f"{prefix}[{name}]" if of_list else f"{prefix}.{name}".lstrip(".")
         if OmegaConf.is_missing(node, name):
             continue
         child = None if OmegaConf.is_interpolation(node, name) else node[name]

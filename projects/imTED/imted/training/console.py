@@ -214,9 +214,7 @@ def format_results(results: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def show_end(
-    cfg: DictConfig, iterations: int, results: Mapping[str, Any], seconds: float
-) -> None:
+def show_end(cfg: DictConfig, iterations: int, results: Mapping[str, Any], seconds: float) -> None:
     """Show what a training has reached, which files it left, and what to type next."""
     folder = cfg.train.output_dir
     logger.info("")
