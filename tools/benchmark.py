@@ -16,6 +16,7 @@ from benchmarking.clock import matmul_peak
 from benchmarking.evaluation import time_evaluation
 from benchmarking.steps import time_steps
 from benchmarking.systems import System, build_systems, make_batch
+from imted import allowed
 from imted.atomic import make_folder, write_json
 from imted.config.load import build, load_config
 from imted.config.resolve import Run
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"--against {name} is no system; put another option after --against.")
     if args.output:
         make_folder(args.output, "--output")
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, args.opts, args.allow)
     run = Run.of(cfg)
     found = {}
     for task in args.task:
@@ -172,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--repeats", type=int, default=5, metavar="N", help="timed steps (%(default)s)")
     add("--warm-up", type=int, default=1, metavar="N", help="steps before (%(default)s)")
     add("--output", metavar="FOLDER", help="write benchmark.json and benchmark.png")
+    allowed.add_option(parser)
     add("opts", nargs="*", metavar="key=value", help="changes of the config")
     return parser
 

@@ -116,6 +116,37 @@ def test_each_process_knows_the_data_that_a_config_registers(shell, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+OWN_CLASSES = """
+from detectron2.config import LazyCall as L
+from detectron2.config import LazyConfig
+from toy_training import ToyModel
+
+toy = LazyConfig.load("tests/training/toy_config.py")
+dataloader, optimizer, lr_multiplier, train = (
+    toy[key] for key in ("dataloader", "optimizer", "lr_multiplier", "train")
+)
+
+class Mine(ToyModel):
+    pass
+
+def mapper(sample):
+    return dict(sample)
+
+model = L(Mine)(dropout=0.2)
+dataloader.test.mapper = mapper
+"""
+
+
+def test_a_config_may_define_classes_and_functions(shell, toy_config, tmp_path):
+    """Which the processes can't import: they are handed them."""
+    (tmp_path / "own.py").write_text(OWN_CLASSES)
+    folder = f"train.output_dir={tmp_path / 'run'}"
+    command = ("train_net.py", "--num-gpus", 2, "--config-file", tmp_path / "own.py")
+    process = shell(*command, folder, "train.max_iter=1")
+    assert process.returncode == 0, process.stderr
+    assert trained(tmp_path / "run")
+
+
 def test_torchrun_trains_as_one_process_does(one_process, shell, toy_config, tmp_path):
     options = (*PLAIN, "optimizer.lr=0.1", "train.max_iter=4", "train.accumulation_steps=1")
     options += ("train.validation_loss=true",)

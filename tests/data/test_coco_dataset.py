@@ -21,12 +21,12 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from omegaconf import OmegaConf
 
-from imted.config.dataset import complete_from_dataset
+from imted.config.dataset import complete_from_dataset, register_dataset
 from imted.data.dataset import NAMES, CocoDataset, count_classes, dataset_dicts
 from imted.data.train_loader import build_train_loader
 from imted.errors import UserError
 
-TRAIN_NAME, VAL_NAME = NAMES["train"], NAMES["val"]
+NAMES["train"], NAMES["val"] = NAMES["train"], NAMES["val"]
 TARGET = "imted.data.dataset.CocoDataset"
 PROJECT = Path(__file__).parents[2] / "projects/imTED"
 
@@ -48,8 +48,8 @@ def make_config(folder, masks=True, **dataset):
         use_instance_mask=masks,
     )
     source = {"source": "${dataset}"}
-    train_set = LazyCall(dataset_dicts)(names=TRAIN_NAME, **source)
-    test_set = LazyCall(dataset_dicts)(names=VAL_NAME, filter_empty=False, **source)
+    train_set = LazyCall(dataset_dicts)(names=NAMES["train"], **source)
+    test_set = LazyCall(dataset_dicts)(names=NAMES["val"], filter_empty=False, **source)
     return OmegaConf.create(
         {
             "model": {"roi_heads": roi_heads},
@@ -75,7 +75,7 @@ def make_config(folder, masks=True, **dataset):
                         is_train=False, augmentations=[], image_format="BGR"
                     ),
                 ),
-                "evaluator": LazyCall(COCOEvaluator)(dataset_name=VAL_NAME),
+                "evaluator": LazyCall(COCOEvaluator)(dataset_name=NAMES["val"]),
             },
         },
         flags={"allow_objects": True, "struct": True},
@@ -90,9 +90,9 @@ def test_classes_come_from_the_json(folder, tmp_path):
         3, 3, 3,
     )  # fmt: skip
     assert heads.mask_in_features == ["p2"] and cfg.dataloader.train.mapper.use_instance_mask
-    assert MetadataCatalog.get(TRAIN_NAME).thing_classes == ["ant", "bee", "cat"]
-    assert [len(record["annotations"]) for record in DatasetCatalog.get(VAL_NAME)] == [2, 2]
-    assert MetadataCatalog.get(TRAIN_NAME).json_file == cfg.dataset.train_json
+    assert MetadataCatalog.get(NAMES["train"]).thing_classes == ["ant", "bee", "cat"]
+    assert [len(record["annotations"]) for record in DatasetCatalog.get(NAMES["val"])] == [2, 2]
+    assert MetadataCatalog.get(NAMES["train"]).json_file == cfg.dataset.train_json
     LazyConfig.save(cfg, str(tmp_path / "config.yaml"))
     assert yaml.unsafe_load((tmp_path / "config.yaml").read_text())["model"]["roi_heads"][
         "num_classes"
@@ -108,10 +108,10 @@ def test_registering_again_replaces(folder):
     cfg = make_config(folder)
     complete_from_dataset(cfg)
     assert cfg.model.roi_heads.num_classes == 1
-    assert {a["category_id"] for r in DatasetCatalog.get(TRAIN_NAME) for a in r["annotations"]} == {
-        0
-    }
-    assert MetadataCatalog.get(TRAIN_NAME).thing_classes == ["dog"]
+    assert {
+        a["category_id"] for r in DatasetCatalog.get(NAMES["train"]) for a in r["annotations"]
+    } == {0}
+    assert MetadataCatalog.get(NAMES["train"]).thing_classes == ["dog"]
 
 
 def test_a_config_without_a_data_set_is_left_alone():
@@ -144,7 +144,7 @@ def test_the_same_number_may_be_stated(folder):
 
 @pytest.fixture
 def nothing_registered():
-    for name in (TRAIN_NAME, VAL_NAME):
+    for name in (NAMES["train"], NAMES["val"]):
         DatasetCatalog.pop(name, None)
         MetadataCatalog.pop(name, None)
 
@@ -156,8 +156,8 @@ def test_it_registers_itself_when_a_loader_asks(folder, nothing_registered):
     assert instantiate(cfg.model.roi_heads.num_classes) == 3
     batch = next(iter(instantiate(cfg.dataloader.train)))
     assert [len(sample["instances"]) for sample in batch] == [2, 2]
-    assert DatasetCatalog.get(TRAIN_NAME)[0]["annotations"][0]["bbox"] == [30, 0, 10, 5]
-    assert VAL_NAME in DatasetCatalog.list()  # checked together
+    assert DatasetCatalog.get(NAMES["train"])[0]["annotations"][0]["bbox"] == [30, 0, 10, 5]
+    assert NAMES["val"] in DatasetCatalog.list()  # checked together
 
 
 def test_it_is_checked_once(folder, nothing_registered, monkeypatch):
@@ -166,6 +166,24 @@ def test_it_is_checked_once(folder, nothing_registered, monkeypatch):
     monkeypatch.setattr("imted.data.dataset.check_dataset", None)
     instantiate(cfg.dataloader.test.dataset)
     instantiate(cfg.dataloader.train.dataset)
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_another_process_is_told_what_was_found(folder, nothing_registered, monkeypatch, masks):
+    if not masks:  # the config is then changed, and with it the data set that it describes
+        for entry in folder.content["annotations"]:
+            del entry["segmentation"]
+    cfg = make_config(folder)
+    found = complete_from_dataset(cfg)
+    monkeypatch.setattr("imted.data.coco_check.dataset.check_dataset", None)
+    instantiate(cfg.dataloader.train.dataset)
+    for name in (NAMES["train"], NAMES["val"]):
+        DatasetCatalog.pop(name)
+        MetadataCatalog.pop(name)
+    register_dataset(cfg, found)
+    assert len(instantiate(cfg.dataloader.train.dataset)) == 2
+    assert len(instantiate(cfg.dataloader.test.dataset)) == 2
+    assert MetadataCatalog.get(NAMES["train"]).thing_classes == ["ant", "bee", "cat"]
 
 
 def test_a_name_that_is_neither_is_an_error(folder):
@@ -177,10 +195,10 @@ def test_a_name_that_is_neither_is_an_error(folder):
 
 def test_evaluation_needs_val_alone(folder):
     cfg = make_config(folder, train_json="", train_images="")
-    DatasetCatalog.pop(TRAIN_NAME, None)
+    DatasetCatalog.pop(NAMES["train"], None)
     complete_from_dataset(cfg, training=False)
     assert cfg.model.roi_heads.num_classes == 3
-    assert TRAIN_NAME not in DatasetCatalog.list() and VAL_NAME in DatasetCatalog.list()
+    assert NAMES["train"] not in DatasetCatalog.list() and NAMES["val"] in DatasetCatalog.list()
 
 
 def test_boxes_alone_switch_masks_off(folder, tmp_path):
@@ -208,7 +226,7 @@ def test_val_keeps_all_boxes_when_train_has_no_masks(folder):
     train.write_text(json.dumps(content))
     complete_from_dataset(cfg)
     assert cfg.model.roi_heads.mask_head is None
-    assert sum(len(record["annotations"]) for record in DatasetCatalog.get(VAL_NAME)) == 4
+    assert sum(len(record["annotations"]) for record in DatasetCatalog.get(NAMES["val"])) == 4
 
 
 @pytest.mark.parametrize(("rle", "kind"), [(False, PolygonMasks), (True, BitMasks)])
@@ -229,9 +247,9 @@ def test_repaired_copy_is_trained_on(folder):
     cfg = make_config(folder)
     complete_from_dataset(cfg)
     path = folder.root / "run/datasets/train.json"
-    assert MetadataCatalog.get(TRAIN_NAME).json_file == str(path)
+    assert MetadataCatalog.get(NAMES["train"]).json_file == str(path)
     assert cfg.dataset.train_json == str(folder.root / "train.json")
-    assert DatasetCatalog.get(TRAIN_NAME)[0]["annotations"][0]["bbox"] == [30, 0, 10, 5]
+    assert DatasetCatalog.get(NAMES["train"])[0]["annotations"][0]["bbox"] == [30, 0, 10, 5]
 
 
 def test_fatal_finding_stops(folder, caplog, monkeypatch):
@@ -262,7 +280,7 @@ def test_perfect_predictions_score_100_whatever_the_ids(folder, ids):
         entry.update(id=number, category_id=ids[entry["category_id"] - 1])
     cfg = make_config(folder)
     complete_from_dataset(cfg)
-    names = MetadataCatalog.get(VAL_NAME).thing_classes
+    names = MetadataCatalog.get(NAMES["val"]).thing_classes
     by_id = dict(zip(ids, ("ant", "bee", "cat"), strict=True))
     assert names == [by_id[key] for key in sorted(ids)]
     evaluator = instantiate(cfg.dataloader.evaluator)

@@ -208,10 +208,9 @@ def _arguments(node: DictConfig) -> dict[str, Any]:
     target = target_of(node)
     # A class that hands **kwargs on to its base takes the base's arguments as well.
     classes = inspect.getmro(target) if inspect.isclass(target) else ()
-    functions = [getattr(kind, "__init__") for kind in classes]  # noqa: B009
-    functions = functions or ([target] if target else [])
+    functions = [vars(kind).get("__init__") for kind in classes] or [target]
     arguments: dict[str, Any] = {}
-    for function in functions:
+    for function in filter(callable, functions):
         try:
             parameters = inspect.signature(function).parameters.values()
         except ValueError:  # written in C
@@ -239,8 +238,8 @@ def _unknown_key(
     return f"{key} is not in {path}; {prefix or 'it'} has {', '.join(known)}."
 
 
-def _all_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for name in map(str, node):
+def _all_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    for name in node:
         yield f"{prefix}{name}"
         child = None if OmegaConf.is_interpolation(node, name) else _get(node, name)
         if isinstance(child, DictConfig):

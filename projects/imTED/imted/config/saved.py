@@ -95,7 +95,9 @@ def _parse(path: str) -> dict:
             content = yaml.load(file, Loader=_Loader)  # a SafeLoader
         except Exception as error:  # whatever its constructors raise at a text that isn't theirs
             reason = getattr(error, "problem", None) or first_line(error)
-            raise UserError(f"{path} can't be read as a config (data): {reason}.") from error
+            raise UserError(
+                f"{path} can't be read as a config, which is data: {reason}."
+            ) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no config: it is no group of settings.")
     _check_size(content, path)

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -218,12 +218,11 @@ def _rules(prefix: str, kind: type) -> Iterator[tuple[str, Allowed]]:
             yield key, setting.metadata["allowed"]
 
 
-def _leaves(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield each value that is no group or list: its full key, what it is in, its name there."""
-    names: Iterable[Any] = node if isinstance(node, DictConfig) else range(len(node))
-    for name in names:
-        is_list = isinstance(node, ListConfig)
-        key = f"{prefix}[{name}]" if is_list else f"{prefix}.{name}".lstrip(".")
+    of_list = isinstance(node, ListConfig)
+    for name in range(len(node)) if of_list else node:
+        key = f"{prefix}[{name}]" if of_list else f"{prefix}.{name}".lstrip(".")
         if OmegaConf.is_missing(node, name):
             continue
         child = None if OmegaConf.is_interpolation(node, name) else node[name]
