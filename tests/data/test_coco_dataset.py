@@ -175,7 +175,7 @@ def test_another_process_is_told_what_was_found(folder, nothing_registered, monk
             del entry["segmentation"]
     cfg = make_config(folder)
     found = complete_from_dataset(cfg)
-    monkeypatch.setattr("imted.data.coco_check.dataset.check_dataset", None)
+    monkeypatch.setattr("imted.data.dataset.check_dataset", None)
     instantiate(cfg.dataloader.train.dataset)
     for name in (NAMES["train"], NAMES["val"]):
         DatasetCatalog.pop(name)
