@@ -88,7 +88,11 @@ def config(folder):
         {
             "model": {
                 "backbone": {"net": {"_target_": "imted.modeling.MAEEncoder", **ENCODER}},
-                "roi_heads": {"decoder": DECODER, "num_classes": 1, "mask_head": None},
+                "roi_heads": {
+                    "box_head": {"encoder_dim": ENCODER["embed_dim"], **DECODER},
+                    "num_classes": 1,
+                    "mask_head": None,
+                },
                 "pixel_mean": MEAN,
                 "pixel_std": STD,
             },

@@ -12,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from imted import allowed
 from imted.errors import UserError, exit_status
 from imted.run_folder import CONFIG, read_metrics
 
@@ -57,6 +59,7 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("commit", help="a commit, tag or branch of this repository")
+    allowed.add_option(parser)
     add("--config-file", required=True, metavar="FILE", help="a config that both trees have")
     add("--iterations", type=int, default=60, metavar="N",
         help="of each training (%(default)s)")  # fmt: skip
@@ -80,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
         for _ in range(args.repeats):
             for contestant in (before, code, now):
                 output = Path(tempfile.mkdtemp(dir=folder))
-                train(contestant, args.iterations, args.opts, output)
+                train(contestant, args.iterations, args.opts, output, args.allow)
                 if contestant is before:
                     (output / CONFIG).replace(code.config)
     print_table(before, code, now)
@@ -103,7 +106,13 @@ def clone(commit: str, folder: Path) -> Path:
     return folder
 
 
-def train(contestant: Contestant, iterations: int, opts: list[str], output: Path) -> None:
+def train(
+    contestant: Contestant,
+    iterations: int,
+    opts: list[str],
+    output: Path,
+    allow: Sequence[str] = (),
+) -> None:
     """Train for some iterations, and note what they took.
 
     Args:
@@ -111,13 +120,17 @@ def train(contestant: Contestant, iterations: int, opts: list[str], output: Path
         iterations: How many.
         opts: Changes of its config.
         output: A new folder for the training.
+        allow: What a config.yaml may name beside the usual, see imted.allowed.
 
     Raises:
         UserError: The training has ended before them.
     """
     # Data and weights that are named by relative paths are those of this folder for all.
     command = [sys.executable, str(contestant.tree / "train_net.py"), "--config-file"]
-    command += [str(contestant.tree / contestant.config), *opts]
+    command += [str(contestant.tree / contestant.config)]
+    if contestant.tree == ROOT:  # the commit may know no such option
+        command += [f"--allow={name}" for name in allow]
+    command += opts
     command += ["train.log_period=1", f"train.output_dir={output}"]
     paths = [str(contestant.tree / "projects/imTED"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
