@@ -137,6 +137,15 @@ def test_without_a_test_set_there_is_no_evaluator(shapes):
     assert run.cfg.dataloader.evaluator is None
 
 
+def test_a_training_in_a_folder_of_that_name_keeps_its_files(shapes, tmp_path):
+    words = shapes(folder="eval")
+    assert resolve(TINY, words, evaluation=True).cfg.train.output_dir == str(tmp_path / "eval")
+    (tmp_path / "eval").mkdir(exist_ok=True)
+    (tmp_path / "eval/last_checkpoint").write_text("model_final.pth")
+    found = resolve(TINY, words, evaluation=True).cfg.train.output_dir
+    assert found == str(tmp_path / "eval/eval")
+
+
 def test_data_are_read_last_and_within_what_the_caller_starts(shapes, tmp_path):
     from contextlib import contextmanager
 

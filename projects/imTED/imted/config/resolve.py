@@ -16,6 +16,7 @@ from imted.config.load import build, load_config
 from imted.config.settings import AMP_DTYPES, check_settings
 from imted.data.dataset import Split
 from imted.errors import UserError
+from imted.run_folder import read_last
 
 EVALUATION = "eval"
 """The folder in `train.output_dir` that an evaluation writes into."""
@@ -102,8 +103,9 @@ def resolve(
         UserError: The file, an override, a value, the machine or the data is wrong.
     """
     cfg = load_config(path, overrides, allow)
-    if evaluation and os.path.basename(cfg.train.output_dir) != EVALUATION:
-        cfg.train.output_dir = os.path.join(cfg.train.output_dir, EVALUATION)
+    folder = cfg.train.output_dir
+    if evaluation and (os.path.basename(folder) != EVALUATION or read_last(folder)):
+        cfg.train.output_dir = os.path.join(folder, EVALUATION)
     if cfg.dataloader.get("test") is None and "evaluator" in cfg.dataloader:
         cfg.dataloader.evaluator = None  # it refers to the test set
     device, amp_dtype = check_machine(cfg)
