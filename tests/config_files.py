@@ -1,15 +1,13 @@
 """The configs that a user can name, loaded and built for tests."""
 
 from functools import partial
-from pathlib import Path
 from unittest import mock
 
 import torch
 from detectron2.config import LazyConfig, instantiate
+from paths import ROOT
 
 from imted.data.dataset import count_classes
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def config_names() -> list[str]:

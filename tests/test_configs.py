@@ -16,12 +16,12 @@ from detectron2.config import LazyConfig, instantiate
 from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 from omegaconf import OmegaConf
+from paths import ROOT
 from PIL import Image
 
 from imted.config.settings import TrainSettings
 from imted.modeling import ReleasedPyramid
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FOLDER = ROOT / "configs"
 NAMES = ("model", "dataloader", "optimizer", "lr_multiplier", "train")
 VITDET = "baselines/mask_rcnn_vitdet_{}_3x.py"

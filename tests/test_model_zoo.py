@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from detectron2.utils.file_io import PathManager
+from paths import ROOT
 
 import imted
-
-ROOT = Path(__file__).resolve().parents[1]
 
 IN_A_WHEEL = """
 import imted

@@ -1,17 +1,16 @@
 """The baselines, made small, trained and evaluated on shapes through the command line."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from paths import ROOT
 
 from synthetic.dataset import write_split
 from synthetic.shapes import ShapesOptions
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 MAE = ROOT / "projects/imTED/weights/mae_vit_tiny_shapes.pth"
 CONFIG = """
 from detectron2.config import LazyConfig

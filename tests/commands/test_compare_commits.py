@@ -2,11 +2,9 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from paths import ROOT
 
 
 def has(commit: str) -> bool:
@@ -22,15 +20,8 @@ needs_repository = pytest.mark.skipif(not has("HEAD"), reason="this is no clone"
 def test_a_commit_against_this_tree(shell, toy_config):
     process = shell(
         *("tools/maintain/compare_commits.py", "HEAD", "--config-file", toy_config),
-        *(
-            "--allow",
-            "toy_training",
-            "--iterations",
-            4,
-            "--repeats",
-            2,
-            "train.accumulation_steps=1",
-        ),
+        *("--allow", "toy_training", "--iterations", 4, "--repeats", 2),
+        "train.accumulation_steps=1",
     )
     assert process.returncode == 0, process.stderr
     header, _, *rows = process.stdout.splitlines()[:5]

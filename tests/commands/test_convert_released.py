@@ -1,10 +1,8 @@
-from pathlib import Path
-
 import pytest
 import torch
+from paths import ROOT
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).parents[2]
 CONFIG = "configs/released/imted_{}_rcnn_vit_small.py"
 # Of the small released file in tests/conftest.py.
 SIZES = [

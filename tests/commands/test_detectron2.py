@@ -13,6 +13,7 @@ from detectron2.config import LazyConfig
 from detectron2.data import DatasetMapper, build_detection_train_loader
 from detectron2.data import transforms as T
 from omegaconf import OmegaConf
+from paths import ROOT
 
 from imted.config.load import load_config
 from imted.config.settings import TrainSettings
@@ -20,7 +21,6 @@ from imted.errors import UserError
 from synthetic.dataset import write_split
 from synthetic.shapes import ShapesOptions
 
-ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "configs/quickstart.py"
 # Of an installation by a wheel; a checkout has it beside the package.
 TRAINER = Path(detectron2.__file__).parents[1] / "tools/lazyconfig_train_net.py"

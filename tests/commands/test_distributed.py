@@ -16,13 +16,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from paths import TOYS
+from paths import ROOT, TOYS
 
 from imted.training import launcher
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 
 # With a learning rate of 1 the step of SGD is the gradient itself. Without dropout nothing is
 # random but the augmentation, which follows the image, whatever process it falls to.

@@ -1,15 +1,13 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 from PIL import Image
 
 from imted.predict import Predictor, load_run
 from imted.training.evaluate import do_test
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

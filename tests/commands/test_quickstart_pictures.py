@@ -9,6 +9,7 @@ import pytest
 import torch
 from detectron2.config import LazyConfig
 from omegaconf import OmegaConf
+from paths import ROOT
 from PIL import Image
 
 from imted.checkpoint import read_state_dict, save_mae
@@ -17,7 +18,6 @@ from imted.modeling.masked_autoencoder import normalize_patches, patchify
 from imted.visualization.reconstruction import GREY, denormalize_patches, load_mae, reconstruct
 from run_figures import save_losses
 
-ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools/quickstart_pictures.py"
 PATCH, SIDE = 8, 32
 ENCODER = {"embed_dim": 16, "depth": 1, "num_heads": 2, "patch_size": PATCH}

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from detectron2.data import Metadata
 from detectron2.structures import BoxMode
+from paths import ROOT
 from PIL import Image
 
 from imted.errors import UserError
 from imted.visualization.drawing import draw_annotations, draw_predictions, load_predictions
 
-ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools/visualize_data.py"
 GREY = 128
 BOX = [20, 20, 40, 40]

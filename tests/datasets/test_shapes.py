@@ -5,11 +5,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from paths import ROOT
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -18,7 +18,6 @@ from synthetic import dataset as shapes_dataset
 from synthetic.dataset import scene_at, write_split
 from synthetic.shapes import CLASS_NAMES, ShapesOptions
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = "datasets/prepare_shapes.py"
 FEW_IMAGES = ["--train-images=2", "--val-images=1", "--image-size=64", "--workers=1"]
 OPTIONS = ShapesOptions(image_size=192)

@@ -1,13 +1,11 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
+from paths import ROOT
 
 from imted.modeling.masked_autoencoder import patchify, unpatchify
 
-ROOT = Path(__file__).resolve().parents[2]
 PATCH = 16
 MEAN, STD = np.array([120.0, 110.0, 100.0]), np.array([50.0, 60.0, 70.0])  # of the small one
 

@@ -4,13 +4,10 @@ Pyramid and neck are left out: the released code has convolutions with BatchNorm
 own, here it is ViTDet's SimpleFeaturePyramid. Everything else has the same architecture.
 """
 
-from pathlib import Path
-
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
-
-ROOT = Path(__file__).resolve().parents[2]
+from paths import ROOT
 
 # encoder (without its final norm, which is the head's), modulator, head with predictor, RPN
 RELEASED = {

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path("projects/imTED/imted")
 THIS = Path(__file__).resolve().relative_to(ROOT)
 PAGES = Path("tests/project/test_pages.py")  # it knows which pages may be gone

@@ -17,11 +17,11 @@ import pytest
 from detectron2.config import LazyConfig
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from omegaconf import OmegaConf
+from paths import ROOT
 
 from imted.config.load import load_config
 from imted.training.launcher import argument_parser
 
-ROOT = Path(__file__).resolve().parents[2]
 # An experiment can be deleted with its page; other pages may go on naming it.
 EXPERIMENTS = ("few_shot", "low_shot", "occlusion", "single_object")
 GONE = [name for name in EXPERIMENTS if not (ROOT / "configs" / name).is_dir()]

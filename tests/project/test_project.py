@@ -11,6 +11,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from paths import ROOT
 
 import imted
 
@@ -19,7 +20,6 @@ try:
 except ImportError:  # Python 3.10; pytest brings it there
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parents[2]
 
 # Private paths and registry hosts; the brackets keep this file from matching itself.
 FORBIDDEN = re.compile(

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import torch
 from detectron2.config import instantiate
 from detectron2.utils.events import EventStorage
 from omegaconf import OmegaConf
+from paths import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from imted.config.dataset import complete_from_dataset
@@ -20,7 +20,6 @@ from imted.training.validation import check_validation, validation_losses
 from synthetic.dataset import write_split
 from synthetic.shapes import ShapesOptions
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "configs/custom/imted_mask_rcnn_vit_tiny.py"
 
 

@@ -1,15 +1,14 @@
 """The few-shot experiment on shapes from data to results, through the command lines."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from paths import ROOT
 
 from synthetic.dataset import write_split
 from synthetic.shapes import CLASS_NAMES, ShapesOptions
 
-ROOT = Path(__file__).parents[3]
 SCORES = "roi_heads.box_predictor.cls_score.weight"
 
 

@@ -1,17 +1,15 @@
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from detectron2.config import LazyConfig, instantiate
+from paths import ROOT
 
 from imted.errors import UserError
 from imted.experiments.occlusion import OcclusionRecallEvaluator
 from imted.experiments.occlusion import predictions as predictions_module
 from imted.experiments.occlusion.data import OccludedObject, write_list
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

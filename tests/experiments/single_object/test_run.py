@@ -1,15 +1,14 @@
 """The single-object experiment on shapes, through the command line."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from paths import ROOT
 
 from prepare_single_object import write_single_object
 from synthetic.shapes import ShapesOptions
 
-ROOT = Path(__file__).parents[3]
 OPTIONS = ShapesOptions(
     image_size=192, max_objects=1, empty_fraction=0, crowd_fraction=0, cut_fraction=0
 )
