@@ -75,7 +75,7 @@ def build_systems(run: Run, against: Sequence[str], train: bool) -> list[System]
     systems = [ours]
     for name in against:
         if name == "released":
-            other = _system(name, _released(cfg), device, train, torch.float16 if cuda else None)
+            other = _system(name, _released(run), device, train, torch.float16 if cuda else None)
             other.model.load_state_dict(ours.model.state_dict())
             other.around = _released_kernels
         else:
@@ -126,18 +126,18 @@ class ReleasedBoxHead(DecoderBoxHead):
         return self.box_norm(self.decoder_blocks(self.embed_rois(roi_features)).mean(dim=1))
 
 
-def _released(cfg: DictConfig) -> DictConfig:
-    cfg = copy.deepcopy(cfg)
-    OmegaConf.set_readonly(cfg, False)
-    heads = cfg.model.roi_heads
-    parts = ("box_pooler", ModulatedPooler), ("box_head", DecoderBoxHead)
-    if not all(target_of(heads.get(key) or DictConfig({})) is kind for key, kind in parts):
+def _released(run: Run) -> DictConfig:
+    heads = run.cfg.model.get("roi_heads") or DictConfig({})
+    parts = {"box_pooler": ModulatedPooler, "box_head": DecoderBoxHead}
+    if not all(target_of(heads.get(key) or DictConfig({})) is kind for key, kind in parts.items()):
         raise UserError("released: the config's model isn't imTED's (model.roi_heads.box_pooler).")
-    heads.box_pooler._target_ = ProjectingPooler
-    heads.box_head._target_ = ReleasedBoxHead
-    heads.box_head.use_act_checkpoint = True
-    cfg.model.backbone.net.use_act_checkpoint = True
-    return cfg
+    changes = {
+        "model.roi_heads.box_pooler._target_": ProjectingPooler,
+        "model.roi_heads.box_head._target_": ReleasedBoxHead,
+        "model.roi_heads.box_head.use_act_checkpoint": True,
+        "model.backbone.net.use_act_checkpoint": True,
+    }
+    return run.changed(changes).cfg
 
 
 @contextmanager
