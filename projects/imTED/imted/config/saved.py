@@ -95,9 +95,7 @@ def _parse(path: str) -> dict:
             content = yaml.load(file, Loader=_Loader)  # a SafeLoader
         except Exception as error:  # whatever its constructors raise at a text that isn't theirs
             reason = getattr(error, "problem", None) or first_line(error)
-            raise UserError(
-                f"{path} can't be read as a config, which is data: {reason}."
-            ) from error
+            raise _unreadable(path, reason) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no config: it is no group of settings.")
     _check_size(content, path)
@@ -113,15 +111,15 @@ def _check_size(content: dict, path: str) -> None:
         if isinstance(value, dict | list | tuple):
             waiting.extend(value.values() if isinstance(value, dict) else value)
         if counted + len(waiting) > MAX_VALUES:
-            raise UserError(
-                f"{path} can't be read as a config, which is data: it has more than {MAX_VALUES} "
-                "values."
-            )
+            raise _unreadable(path, f"it has more than {MAX_VALUES} values")
 
 
 def _config(content: dict, path: str) -> DictConfig:
     try:
         return OmegaConf.create(content, flags={"allow_objects": True})
     except (OmegaConfBaseException, RecursionError) as error:
-        reason = first_line(error)
-        raise UserError(f"{path} can't be read as a config (data): {reason}.") from error
+        raise _unreadable(path, first_line(error)) from error
+
+
+def _unreadable(path: str, reason: str) -> UserError:
+    return UserError(f"{path} can't be read as a config, which is data: {reason}.")

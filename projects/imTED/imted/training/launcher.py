@@ -28,9 +28,9 @@ from imted.config.compare import FlatConfig, changes, read_flat
 from imted.config.dataset import register_dataset
 from imted.config.resolve import Run, resolve
 from imted.config.saved import write_config
-from imted.errors import PEER_ENDED, UserError, first_line, sentence_of
+from imted.errors import PEER_ENDED, UserError, exit_status, first_line, sentence_of
 from imted.processes import on_main_process
-from imted.run_folder import locked, prepare
+from imted.run_folder import CONFIG, locked, prepare
 from imted.training.console import (
     log_environment,
     show_changes,
@@ -49,7 +49,7 @@ EPILOG = """\
 key=value
   changes any value of the config, such as train.max_iter=9000 or optimizer.lr=5e-5. Lists are
   written [1,2], groups {a:1}. A key that doesn't exist, or a value of another type, is an error.
-  imted/config/settings.py explains the keys of train.
+  configs/common/train.py explains the keys of train.
 
 examples
   python train_net.py --config-file configs/quickstart.py
@@ -95,6 +95,7 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@exit_status
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit status; a user's error prints one line."""
     args = argument_parser().parse_args(argv)
@@ -105,12 +106,6 @@ def main(argv: list[str] | None = None) -> int:
         if os.environ.get("RANK", "0") == "0":  # under torchrun each process comes here
             print(stopped, file=sys.stderr)
         return stopped.status
-    except Exception as error:
-        sentence = sentence_of(error)
-        if sentence is None:
-            raise
-        print(f"error: {sentence}", file=sys.stderr)
-        return 1
     return 0
 
 
@@ -185,7 +180,7 @@ def _run(run: Run, args: argparse.Namespace) -> None:
         show_start(run, args.resume)
         if comm.is_main_process():
             before = _previous_config(folder) if args.resume else {}
-            write_config(run.cfg, os.path.join(folder, "config.yaml"))
+            write_config(run.cfg, os.path.join(folder, CONFIG))
             if before:  # compared as saved: a file names classes otherwise than a config does
                 show_changes(changes(before, read_flat(folder)))
         seed_all_rng(run.cfg.train.seed + comm.get_rank())
