@@ -102,7 +102,7 @@ def choose_shots(content: dict[str, Any], shots: int, seed: int, source: str) ->
     Args:
         content: A COCO-format data set.
         shots: K.
-        seed: Of the choice.
+        seed: Seeds the choice.
         source: The file of `content`, for its name.
 
     Raises:

@@ -48,8 +48,8 @@ def choose_images(
 
     Args:
         content: A COCO-format data set.
-        percent: Of the images, more than 0 and at most 100; the number is rounded, and at least 1.
-        seed: Of the choice.
+        percent: Part of the images, above 0 and up to 100; their number is rounded, and at least 1.
+        seed: Seeds the choice.
         source: The file of `content`, for its name.
 
     Raises:

@@ -67,7 +67,7 @@ def write_single_object(
     Args:
         root: A folder that does not exist, or is empty.
         counts: Number of images by split.
-        seed: Of everything.
+        seed: Seeds everything.
         options: With at most one object, and without crowds, cuts and empty images.
 
     Raises:

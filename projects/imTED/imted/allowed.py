@@ -94,8 +94,8 @@ def checked(content: Any, path: str, allow: Collection[str] = ()) -> Any:
     """Return the values of a file with what they name, once all of it is known to be allowed.
 
     Args:
-        content: Dicts, lists and plain values, :class:`Name` and :class:`Partial` among them.
-        path: Of the file, for errors.
+        content: Dicts, lists and plain values, `Name` and `Partial` among them.
+        path: The file, for errors.
         allow: Full names of packages, classes or functions that are allowed beside.
 
     Raises:
@@ -129,8 +129,8 @@ def find(name: str, path: str, allow: Collection[str] = ()) -> Any:
 
     Args:
         name: The name.
-        path: Of the file that has it, for errors.
-        allow: See :func:`checked`.
+        path: The file that has it, for errors.
+        allow: See `checked`.
 
     Raises:
         UserError: It isn't there, or isn't allowed.

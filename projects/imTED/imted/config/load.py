@@ -42,7 +42,7 @@ def load_config(
             comes with this project is found from any folder.
         overrides: `key=value` with values in Hydra's grammar. Where the config holds text, what
             Hydra can't read is taken literally, so that any path can be written.
-        allow: What a config.yaml may name beside :mod:`imted.allowed`'s.
+        allow: What a config.yaml may name beside `imted.allowed`'s.
 
     Raises:
         UserError: The file is missing, wrong or incomplete, or an override is.

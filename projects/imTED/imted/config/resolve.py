@@ -30,7 +30,7 @@ class Run:
     Attributes:
         cfg: The config, read-only.
         device: Where the model of this process is.
-        amp_dtype: Of autocast; None for full precision.
+        amp_dtype: The precision of autocast; None for full precision.
         found: What the check of the config's own data set has found, by split.
         epoch: Iterations of an epoch, where `train.epochs` counts them; else None.
     """
@@ -46,7 +46,7 @@ class Run:
         """Return the run of a config that is complete, and make the config read-only.
 
         Raises:
-            UserError: See :func:`check_machine`.
+            UserError: See `check_machine`.
         """
         device, amp_dtype = check_machine(cfg)
         return cls(_frozen(cfg), device, amp_dtype)
@@ -62,7 +62,7 @@ class Run:
         """Return this run with what follows from its config's own test set, which it registers.
 
         Raises:
-            UserError: See :func:`imted.config.dataset.complete_from_dataset`.
+            UserError: See `imted.config.dataset.complete_from_dataset`.
         """
         cfg = _writable(self.cfg)
         found = complete_from_dataset(cfg, training=False)
@@ -91,7 +91,7 @@ def resolve(
     distributed run must call this, or be handed what one of them got.
 
     Args:
-        path: See :func:`imted.config.load.load_config`.
+        path: See `imted.config.load.load_config`.
         overrides: The same.
         allow: The same.
         evaluation: Whether the model is only evaluated: it has a folder of its own, so that a

@@ -21,7 +21,7 @@ from imted.errors import UserError, first_line
 
 _PYTHON = "tag:yaml.org,2002:python/"
 MAX_VALUES = 100_000
-"""Of a file."""
+"""The most values that a file may have."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -58,8 +58,8 @@ def read_config(path: str, allow: Collection[str] = ()) -> DictConfig:
     """Read a config.yaml to run what it describes.
 
     Args:
-        path: Of the file.
-        allow: What it may name beside :mod:`imted.allowed`'s.
+        path: The file.
+        allow: What it may name beside `imted.allowed`'s.
 
     Raises:
         UserError: It is no config, or names what isn't allowed.

@@ -27,7 +27,7 @@ class ROIPooler(D2ROIPooler):
 
         Args:
             output_size: S.
-            scales: Of each level, 1 / stride.
+            scales: The scale of each level, 1 / stride.
             sampling_ratio: Samples a side of a bin; 0 takes as many as cover it.
             **kwargs: See Detectron2's ``ROIPooler``.
         """

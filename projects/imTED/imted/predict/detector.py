@@ -74,7 +74,7 @@ def load_run(
             word.
         device: By default the GPU where there is one.
         allow: Packages, classes or functions of yours that a config.yaml may name, see
-            :mod:`imted.allowed`.
+            `imted.allowed`.
 
     Raises:
         UserError: There are no weights or no config, the weights are no trained detector's, or
@@ -117,7 +117,7 @@ def named_weights(
     Args:
         config_file: A config; that of a training stands for the training's own weights.
         overrides: `train.init_checkpoint=…` among them comes first.
-        allow: See :func:`load_run`.
+        allow: See `load_run`.
 
     Raises:
         UserError: Nothing names any.

@@ -94,7 +94,7 @@ def start_logging(output_dir: str, rank: int | None = None) -> None:
 
     Args:
         output_dir: The folder of the run.
-        rank: Of the process among those of the run; None where these have met.
+        rank: The rank of this process in the run; None where the processes have met.
     """
     print_any_text()  # a process that was spawned has not said so
     rank = comm.get_rank() if rank is None else rank

@@ -154,7 +154,7 @@ def _inspect_file(path: str, stated: tuple) -> tuple[Size | None, list[str]]:
     """Return an image's size, None if it can't be used, and its findings, some with a detail.
 
     Args:
-        path: Of the file.
+        path: The file.
         stated: Width and height in the json, or whatever stands there.
     """
     if not PathManager.isfile(path):

@@ -65,7 +65,7 @@ class FewShotEvaluator(COCOEvaluator):
 
 
 def group_metrics(coco_eval: COCOeval | None, category_ids: Sequence[int]) -> dict[str, float]:
-    """Return COCO's :data:`METRICS` of some of the evaluated classes, in percent.
+    """Return COCO's `METRICS` of some of the evaluated classes, in percent.
 
     Classes without any object are left out of the mean; it is NaN where no class has one, or where
     nothing was predicted (None).

@@ -116,7 +116,7 @@ def add_ratios(content: dict[str, Any], name: str) -> tuple[dict[str, Any], int]
 def derive_lists(content: dict[str, Any], name: str) -> dict[str, list[OccludedObject]]:
     """Choose the occluded and the separated objects of a COCO json by the rule of this module.
 
-    Missing ratios are estimated, see :func:`add_ratios`; `name` is the json's.
+    Missing ratios are estimated, see `add_ratios`; `name` is the json's.
     """
     content, _ = add_ratios(content, name)
     coco = index_coco(content)

@@ -25,7 +25,7 @@ class Point:
     """One run of a sweep.
 
     Attributes:
-        name: Of its folder.
+        name: The name of its folder.
         group: What it shares with the same run of other seeds.
         overrides: `key=value`, as train_net.py takes them.
     """

@@ -34,7 +34,7 @@ def find_decoder(model: nn.Module) -> DecoderBoxHead:
 def box_attention(
     model: GeneralizedRCNN, inputs: dict[str, Any], boxes: torch.Tensor
 ) -> torch.Tensor:
-    """Compute the attention in boxes of one image; see :func:`decoder_attention`.
+    """Compute the attention in boxes of one image; see `decoder_attention`.
 
     Args:
         model: In evaluation mode.
