@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 from PIL import Image
@@ -27,8 +26,6 @@ SMALL = [
     "dataloader.train.total_batch_size=1",
 ]
 
-_ALONE = Lock()
-"""No thread imports or writes while another forks: the new process would wait for it for ever."""
 REFUSED, WARNED, FINE, ANY = "refused", "warned", "fine", "no trace"
 
 
@@ -107,9 +104,8 @@ def play(cases: Iterable[Case], base: Path, jobs: int) -> Iterator[tuple[str, st
 
 def _play(number: int, case: Case, base: Path) -> tuple[str, str, str]:
     folder = base / f"case{number:04d}"
-    with _ALONE:
-        make_data(folder)
-        case.build(folder)
+    make_data(folder)
+    case.build(folder)
     words = case.words
     if case.script == "train_net.py":
         options = [word for word in words if word.startswith("--")]
@@ -147,8 +143,7 @@ def run(script: str, words: Iterable[str], folder: Path) -> tuple[int | None, st
     """
     argv = [script, *(word.replace("{folder}", str(folder)) for word in words)]
     files = [open(folder / name, "w+") for name in ("out", "err")]  # noqa: SIM115
-    with _ALONE:
-        pid = os.fork()
+    pid = os.fork()
     if not pid:
         status = 70
         try:
