@@ -1,12 +1,12 @@
-"""Run command lines on many cases, each in a process that forks from this one."""
+"""Run command lines on many cases, each in a process of its own."""
 
 import json
+import multiprocessing
 import os
 import re
 import runpy
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ SMALL = [
     "dataloader.train.total_batch_size=1",
 ]
 
+_PROCESSES = multiprocessing.get_context("forkserver")
+"""Processes that fork from one that has imported everything and has no other thread."""
 REFUSED, WARNED, FINE, ANY = "refused", "warned", "fine", "no trace"
 
 
@@ -96,8 +98,7 @@ def content(split: str) -> dict:
 
 def play(cases: Iterable[Case], base: Path, jobs: int) -> Iterator[tuple[str, str, str]]:
     """Yield case, what was seen, and the verdict."""
-    from imted.training import launcher  # noqa: F401  # before the processes fork
-
+    _PROCESSES.set_forkserver_preload(["imted.training.launcher"])
     with ThreadPoolExecutor(jobs) as pool:
         yield from pool.map(lambda case: _play(*case, base), enumerate(cases))
 
@@ -131,7 +132,7 @@ def training_words(folder: str) -> tuple[str, ...]:
 
 
 def run(script: str, words: Iterable[str], folder: Path) -> tuple[int | None, str, str]:
-    """Run a command line in a process that forks from this one.
+    """Run a command line in a process of its own.
 
     Args:
         script: Its path in the repository.
@@ -142,46 +143,30 @@ def run(script: str, words: Iterable[str], folder: Path) -> tuple[int | None, st
         Its status, None if it hangs, and what it wrote.
     """
     argv = [script, *(word.replace("{folder}", str(folder)) for word in words)]
-    files = [open(folder / name, "w+") for name in ("out", "err")]  # noqa: SIM115
-    pid = os.fork()
-    if not pid:
-        status = 70
-        try:
-            os.chdir(ROOT)
-            os.setsid()
-            for number, file in enumerate(files, start=1):
-                os.dup2(file.fileno(), number)
-            import torch
-
-            torch.set_num_threads(1)
-            sys.argv = argv
-            sys.path.insert(0, os.path.dirname(os.path.abspath(script)))  # as Python does
-            runpy.run_path(script, run_name="__main__")
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else int(end.code is not None)
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    end = time.monotonic() + PATIENCE
-    status = None
-    while status is None and time.monotonic() < end:
-        done, code = os.waitpid(pid, os.WNOHANG)
-        status = os.waitstatus_to_exitcode(code) if done else None
-        time.sleep(0.02)
+    paths = [folder / name for name in ("out", "err")]
+    process = _PROCESSES.Process(target=_execute, args=(argv, *paths))
+    process.start()
+    process.join(PATIENCE)
+    status = process.exitcode
     if status is None:
-        os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    texts = []
-    for file in files:
-        file.seek(0)
-        texts.append(file.read())
-        file.close()
-    return status, texts[0], texts[1]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+    return status, *(path.read_text() if path.exists() else "" for path in paths)
+
+
+def _execute(argv: list[str], out: Path, err: Path) -> None:
+    """Be `python argv` from here on, with one thread."""
+    import torch
+
+    os.chdir(ROOT)
+    os.setsid()
+    for number, path in enumerate((out, err), start=1):
+        with open(path, "w") as file:
+            os.dup2(file.fileno(), number)
+    torch.set_num_threads(1)
+    sys.argv = argv
+    sys.path.insert(0, os.path.dirname(os.path.abspath(argv[0])))  # as Python does
+    runpy.run_path(argv[0], run_name="__main__")
 
 
 def _describe(status: int | None, out: str, err: str) -> str:
