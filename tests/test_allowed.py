@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from config_files import config_names, load
-from detectron2 import model_zoo
 from detectron2.config import LazyConfig, instantiate
 from omegaconf import OmegaConf
 
 from imted.allowed import Name, Partial, checked, find
+from imted.compat import detectron2_config_file
 from imted.config.compare import flatten
 from imted.config.saved import read_config, read_values, write_config
 from imted.errors import UserError
@@ -221,7 +221,7 @@ def test_a_config_of_ours_is_read_back(name, tmp_path):
     read_back(load(name), tmp_path)
 
 
-_ROOT = Path(model_zoo.get_config_file("common/train.py")).parents[1]
+_ROOT = Path(detectron2_config_file("common/train.py")).parents[1]
 _WITH_LAMBDAS = "new_baselines/"  # which no yaml can hold
 OFTEN = ("common/models/mask_rcnn_vitdet.py", "COCO-Detection/fcos_R_50_FPN_1x.py")
 DETECTRON2S = [path.relative_to(_ROOT).as_posix() for path in sorted(_ROOT.rglob("*.py"))]

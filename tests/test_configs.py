@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from config_files import build, config_names, load, shapes
-from detectron2 import model_zoo
 from detectron2.config import LazyConfig, instantiate
 from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
@@ -19,6 +18,7 @@ from omegaconf import OmegaConf
 from paths import ROOT
 from PIL import Image
 
+from imted.compat import detectron2_config_file
 from imted.config.settings import TrainSettings
 from imted.modeling import ReleasedPyramid
 
@@ -270,7 +270,7 @@ def test_vitdet_baselines_are_detectron2s(size, global_blocks, drop_path, layer_
     assert (encoder.drop_path_rate, cfg.optimizer.weight_decay) == (drop_path, 0.1)
     assert cfg.optimizer.params.layer_decay == layer_decay
 
-    theirs = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
+    theirs = LazyConfig.load(detectron2_config_file("common/models/mask_rcnn_vitdet.py")).model
     imted = load(f"coco/imted_mask_rcnn_vit_{size}_3x.py").model.backbone.net
     for key in ("embed_dim", "depth", "num_heads"):
         theirs.backbone.net[key] = imted[key]

@@ -5,14 +5,15 @@ ViTDet's own are 100 epochs of 64. Of the MAE the encoder alone migrates.
 """
 
 import detectron2.data.transforms as T
-from detectron2 import model_zoo
 from detectron2.config import LazyCall as L
+from detectron2.config import LazyConfig
 
+from imted.compat import detectron2_config_file
 from imted.modeling import WindowedEncoder
 
 from .coco_3x import dataloader, lr_multiplier, optimizer, train
 
-model = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
+model = LazyConfig.load(detectron2_config_file("common/models/mask_rcnn_vitdet.py")).model
 
 # The same ViT with fused attention, and checkpointing that does without fairscale.
 model.backbone.net._target_ = WindowedEncoder

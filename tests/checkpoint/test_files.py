@@ -1,5 +1,6 @@
 import argparse
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,22 @@ def assert_same(found: dict, expected: dict):
 def test_layouts_of_torch_files(tmp_path, content, new_format):
     path = tmp_path / "weights.pth"
     torch.save(content, path, _use_new_zipfile_serialization=new_format)
+    assert_same(read_state_dict(str(path)), WEIGHTS)
+
+
+@pytest.mark.parametrize("core", [b"numpy.core", b"numpy._core"])
+@pytest.mark.parametrize("kind", ["pth", "pkl"])
+def test_numbers_of_either_numpy(tmp_path, core, kind):
+    path = tmp_path / f"weights.{kind}"
+    if kind == "pth":
+        content = {"state_dict": WEIGHTS, "meta": {"best": np.float64(0.5)}}
+        torch.save(content, path, _use_new_zipfile_serialization=False)
+    else:
+        arrays = {key: value.numpy() for key, value in WEIGHTS.items()}
+        path.write_bytes(pickle.dumps({"model": arrays, "best": np.float64(0.5)}, protocol=2))
+    content = path.read_bytes()
+    assert re.search(rb"numpy\._?core\.multiarray\nscalar", content)
+    path.write_bytes(re.sub(rb"numpy\._?core", core, content))
     assert_same(read_state_dict(str(path)), WEIGHTS)
 
 

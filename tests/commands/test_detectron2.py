@@ -6,7 +6,6 @@ from pathlib import Path
 import detectron2
 import pytest
 import torch
-from detectron2 import model_zoo as d2_model_zoo
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig
@@ -15,6 +14,7 @@ from detectron2.data import transforms as T
 from omegaconf import OmegaConf
 from paths import ROOT
 
+from imted.compat import detectron2_config_file
 from imted.config.load import load_config
 from imted.config.settings import TrainSettings
 from imted.errors import UserError
@@ -94,7 +94,7 @@ def test_a_detector_of_other_classes_is_an_error_there(small_detector, tmp_path,
 
 
 def test_detectron2s_own_configs_get_the_settings_they_do_not_state(tmp_path):
-    path = d2_model_zoo.get_config_file("new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ.py")
+    path = detectron2_config_file("new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ.py")
     stock, cfg = LazyConfig.load(path), load_config(path)
     for key, value in OmegaConf.to_container(stock.train).items():
         assert OmegaConf.select(cfg, f"train.{key}") == value or isinstance(value, dict)

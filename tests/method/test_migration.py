@@ -2,14 +2,14 @@ import re
 
 import pytest
 import torch
-from detectron2 import model_zoo
 from detectron2.config import LazyCall as L
-from detectron2.config import instantiate
+from detectron2.config import LazyConfig, instantiate
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn.functional import interpolate
 
 from imted.checkpoint import load_checkpoint
+from imted.compat import detectron2_config_file
 from imted.errors import UserError
 from imted.modeling import WindowedEncoder
 
@@ -325,7 +325,7 @@ def test_windowed_encoder_takes_the_same_file(small_detector_config, mae_file, u
 
 @pytest.mark.parametrize("drop", [(), DECODER_PARTS])
 def test_a_detector_of_detectron2s_own_takes_the_encoder_alone(mae_file, drop):
-    cfg = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
+    cfg = LazyConfig.load(detectron2_config_file("common/models/mask_rcnn_vitdet.py")).model
     cfg.backbone.net.update(embed_dim=32, depth=3, num_heads=2, pretrain_img_size=64, img_size=128)
     model = instantiate(cfg)
     path, weights = mae_file(drop=drop)

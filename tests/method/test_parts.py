@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from detectron2 import model_zoo
-from detectron2.config import instantiate
+from detectron2.config import LazyConfig, instantiate
 
+from imted.compat import detectron2_config_file
 from imted.modeling import VARIANTS, parts_of
 from imted.modeling.parts import ENCODER
 
@@ -47,7 +47,7 @@ def test_all_of_a_mae_comes_into_a_mae(small_mae):
 
 
 def test_detectron2s_vitdet_has_an_encoder_and_class_layers():
-    cfg = model_zoo.get_config("common/models/mask_rcnn_vitdet.py").model
+    cfg = LazyConfig.load(detectron2_config_file("common/models/mask_rcnn_vitdet.py")).model
     cfg.backbone.net.update(embed_dim=16, depth=1, num_heads=2, window_block_indexes=[])
     cfg.backbone.net.use_act_checkpoint = False
     model = instantiate(cfg)

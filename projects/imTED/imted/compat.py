@@ -10,6 +10,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
+from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ def quiet_libraries() -> None:
     - torch.jit.script is deprecated: Detectron2's layers and fvcore still decorate with it.
     - torch.meshgrid wants `indexing`: Detectron2's anchor generator calls it without.
     - The NumPy array is not writable: Detectron2 makes bitmasks of pycocotools' arrays.
-    - pkg_resources is deprecated: Detectron2's model zoo imports it.
+    - pkg_resources is deprecated: Detectron2's model zoo imports it, for who imports that.
     - timm.models.layers is deprecated: fvcore and Detectron2 import from there.
     - broadcast_buffers is deprecated: Detectron2's configs state it for DDP, and so do ours.
     - is_fx_tracing: torch's own remark to itself while Detectron2 asks whether it is traced.
@@ -82,6 +83,21 @@ def forget_process_groups() -> None:
 
     comm._get_global_gloo_group.cache_clear()
     comm._LOCAL_PROCESS_GROUP = None
+
+
+def detectron2_config_file(name: str) -> str:
+    """Return the path of a config of Detectron2's, as its `model_zoo.get_config_file` does.
+
+    Its model zoo imports pkg_resources, which setuptools 82 no longer has. Can go when it doesn't.
+
+    Args:
+        name: Such as "common/models/mask_rcnn_vitdet.py".
+    """
+    package = resources.files("detectron2")
+    path = package / "model_zoo" / "configs" / name
+    if not path.is_file():  # a clone on the path, in which setup.py has not run
+        path = package / ".." / "configs" / name
+    return str(path)
 
 
 def replace_attention(vit: "ViT", attention: "type[Attention]") -> None:

@@ -30,11 +30,23 @@ from .huggingface import (
 )
 from .pickled import load_arrays
 
+
+def _scalar_of(module: str) -> Callable[..., Any]:
+    """Return what makes a NumPy number, by the name that NumPy 1 or NumPy 2 writes for it."""
+    make = np.float64(0).__reduce__()[0]
+
+    def scalar(kind: np.dtype, data: bytes) -> Any:
+        return make(kind, data)
+
+    scalar.__module__, scalar.__qualname__ = module, "scalar"
+    return scalar
+
+
 # Values that checkpoints carry beside tensors, and that are made without executing code: the
 # command line of MAE's training, and NumPy's numbers among what mmdetection notes of a run.
 _PLAIN_VALUES = [
     argparse.Namespace,
-    np.core.multiarray.scalar,  # type: ignore[attr-defined]  # absent from NumPy's stubs
+    *(_scalar_of(f"numpy.{core}.multiarray") for core in ("core", "_core")),
     np.dtype,
     *(type(np.dtype(kind)) for kind in (np.bool_, np.int32, np.int64, np.float32, np.float64)),
 ]

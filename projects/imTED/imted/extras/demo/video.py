@@ -106,7 +106,10 @@ def show(picture: np.ndarray, option: str, wait: int = 1) -> int:
 def _open(source: str | int) -> cv2.VideoCapture:
     """Open a video or a camera; what is wrong with it, this module says, not the libraries."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.setLogLevel(0)
+    if hasattr(cv2, "setLogLevel"):  # OpenCV 4
+        cv2.setLogLevel(0)
+    else:
+        cv2.utils.logging.setLogLevel(0)
     return cv2.VideoCapture(source)
 
 

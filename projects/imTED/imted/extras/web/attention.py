@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from detectron2.modeling import GeneralizedRCNN
 from detectron2.structures import Boxes
-from timm.layers import Attention
+from timm.models.vision_transformer import Attention  # in timm.layers from 1.0.16 on
 from torch import nn
 
 from imted.errors import UserError
