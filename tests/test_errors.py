@@ -15,6 +15,21 @@ def fail(error):
         (UserError("x.json: no 'images'."), "x.json: no 'images'."),
         (PermissionError(13, "Permission denied", "x"), "x: Permission denied."),
         (OSError("disk full"), "disk full."),
+        (
+            NotImplementedError(
+                "The operator 'aten::nms' is not currently implemented for the MPS device. If you "
+                "want this op to be added, comment on an issue.\nAs a temporary fix, ..."
+            ),
+            "torch has no aten::nms for mps yet: set PYTORCH_ENABLE_MPS_FALLBACK=1 in the "
+            "environment, by which it runs on the CPU, or train.device=cpu.",
+        ),
+        (
+            NotImplementedError(
+                "Could not run 'torchvision::nms' with arguments from the 'XPU' backend."
+            ),
+            "torch has no torchvision::nms for xpu yet: set PYTORCH_ENABLE_XPU_FALLBACK=1 in the "
+            "environment, by which it runs on the CPU, or train.device=cpu.",
+        ),
     ],
 )
 def test_an_error_is_one_line_and_status_1(error, line, capsys):

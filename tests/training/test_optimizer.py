@@ -2,12 +2,14 @@ import pytest
 import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
+from omegaconf import OmegaConf
 
 from imted.errors import UserError
 from imted.modeling import WindowedEncoder
 from imted.modeling.roi_heads import VARIANTS
 from imted.training.freezing import freeze
 from imted.training.optimizer import layer_decay_param_groups
+from imted.training.train import build_optimizer
 
 LR, WEIGHT_DECAY, LAYER_DECAY, DEPTH = 1e-3, 0.05, 0.75, 3  # the depth of the small encoder
 
@@ -134,3 +136,20 @@ def test_groups_are_as_few_as_there_are_settings(small_detector):
     model = small_detector()
     groups = layer_decay_param_groups(model, LR, WEIGHT_DECAY, LAYER_DECAY)
     assert len(groups) == len(set(settings(model).values()))
+
+
+class KeepsItsSettings(torch.optim.Optimizer):
+    """Holds on to the very list that it is given, as AdamW of torch 2.5 does."""
+
+    def __init__(self, params, lr, betas):
+        super().__init__(params, {"lr": lr, "betas": betas})
+
+
+def test_what_a_checkpoint_holds_of_it_is_plain(tmp_path):
+    params = L(layer_decay_param_groups)(base_lr=LR, layer_decay=1.0, weight_decay=0.0)
+    optimizer = L(KeepsItsSettings)(params=params, lr=LR, betas=[0.9, 0.95])
+    cfg = OmegaConf.create({"optimizer": optimizer}, flags={"allow_objects": True})
+    built = build_optimizer(cfg, torch.nn.Linear(2, 2))
+    torch.save(built.state_dict(), tmp_path / "optimizer.pth")
+    saved = torch.load(tmp_path / "optimizer.pth", weights_only=True)
+    assert {group["betas"] for group in saved["param_groups"]} == {(0.9, 0.95)}

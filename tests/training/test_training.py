@@ -238,6 +238,12 @@ def test_bf16_trains_and_evaluates_on_a_cpu(train_net, trained, tmp_path):
         (["train.amp={enabled:true,dtype:fp8}"], 'train.amp.dtype is "fp8"'),
         (["train.device=tpu"], 'train.device is "tpu"'),
         (["train.device=cuda:99"], 'train.device is "cuda:99"'),
+        (["train.device=meta"], 'train.device is "meta"; it must be cpu, cuda'),
+        pytest.param(
+            ["train.device=xpu"],
+            'train.device is "xpu", and this machine has 0 of "xpu"',
+            marks=pytest.mark.skipif(torch.xpu.is_available(), reason="there is one"),
+        ),
         (["train.ema.decay=2"], "train.ema.decay is 2.0; it must be at least 0 and below 1"),
         (["train.max_iter=null"], "train.max_iter"),
         (["train.max_iter=many"], "train.max_iter"),

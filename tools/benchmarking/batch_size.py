@@ -88,4 +88,4 @@ def _steps(run: Run, sample: dict[str, Any], images: int) -> Trial:
     if cfg.train.ema.enabled:
         trainer.register_hooks([EMAHook(model, cfg.train.ema.decay)])
     seconds = [timed(lambda: trainer.train(0, 1), run.device) for _ in range(STEPS)]
-    return Trial(images, peak_memory(), images / median(seconds[1:]))
+    return Trial(images, peak_memory(run.device), images / median(seconds[1:]))

@@ -3,6 +3,7 @@
 import functools
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import ParamSpec
@@ -46,6 +47,13 @@ def sentence_of(error: BaseException) -> str | None:
             "mostly for want of memory; lower dataloader.train.num_workers, and go on with "
             "--resume."
         )
+    if isinstance(error, NotImplementedError) and (missing := _OF_DEVICES.search(text)):
+        operator, device = missing.groups()
+        return (
+            f"torch has no {operator} for {device.lower()} yet: set "
+            f"PYTORCH_ENABLE_{device}_FALLBACK=1 "
+            "in the environment, by which it runs on the CPU, or train.device=cpu."
+        )
     if isinstance(error, RuntimeError) and any(words in text for words in _OF_PEERS):
         return PEER_ENDED
     return None
@@ -54,6 +62,10 @@ def sentence_of(error: BaseException) -> str | None:
 PEER_ENDED = "Another process of the run has ended; its own message says why."
 _OF_PEERS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 """What gloo says on the other processes."""
+
+
+_OF_DEVICES = re.compile(r"(?:operator|run) '([\w:.]+)'.*?\b(MPS|XPU)\b", re.DOTALL)
+"""What torch says of an operator that a device of these lacks."""
 
 
 def first_line(error: BaseException) -> str:

@@ -124,17 +124,19 @@ def check_machine(cfg: DictConfig) -> tuple[torch.device, torch.dtype | None]:
             dtype isn't for it.
     """
     check_settings(cfg)
-    name, amp, gpus = cfg.train.device, cfg.train.amp, torch.cuda.device_count()
+    name, amp = cfg.train.device, cfg.train.amp
     try:
         device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cuda", "cpu"):
-        raise UserError(f'train.device is "{name}"; it must be cpu, cuda or one such as cuda:1.')
-    if device.type == "cuda" and (device.index or 0) >= gpus:
+        count = torch.get_device_module(device).device_count()
+    except (RuntimeError, AttributeError):
         raise UserError(
-            f'train.device is "{name}", and this machine has {gpus} GPUs; set train.device=cpu or '
-            "another."
+            f'train.device is "{name}"; it must be cpu, cuda, one such as cuda:1, or what torch '
+            "calls another accelerator (mps, xpu)."
+        ) from None
+    if (device.index or 0) >= count:
+        raise UserError(
+            f'train.device is "{name}", and this machine has {count} of "{device.type}" that this '
+            "torch can use; set train.device=cpu or another."
         )
     if amp.enabled and amp.dtype == "fp16" and device.type == "cpu":
         raise UserError('train.amp.dtype "fp16" needs a GPU; on a CPU use "bf16".')

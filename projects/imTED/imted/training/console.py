@@ -127,7 +127,7 @@ def show_start(run: Run, resumed: bool) -> None:
     device = str(run.device)
     if run.device.type == "cuda":
         device = f"{torch.cuda.get_device_name(run.device)} ({device})"
-    else:
+    elif run.device.type == "cpu":
         threads = torch.get_num_threads()
         device = f"CPU, {threads} thread{'s'[: threads > 1]}"
     processes = comm.get_world_size()

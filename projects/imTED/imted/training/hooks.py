@@ -25,7 +25,6 @@ from imted.processes import on_main_process
 from imted.run_folder import BEST_RECORD, FINAL, STOPPED, read_best
 from imted.training.sharding import gather_state
 from imted.training.stopping import STOP, Stopped, name_of
-from imted.training.trainer import peak_memory
 
 logger = logging.getLogger(__name__)
 
@@ -240,9 +239,10 @@ class _ThroughputLogger(logging.LoggerAdapter):
     def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
         # Detectron2 prints whatever has "loss" in its name; the last evaluation's has been said.
         msg = re.sub(r"validation/\S+ \S+\s+", "", msg.rstrip())
-        if not torch.cuda.is_available():
-            msg += f"  max_mem: {peak_memory() >> 20}M"
-        speed = get_event_storage().histories().get("images_per_second")
+        histories = get_event_storage().histories()
+        if not torch.cuda.is_available() and "max_mem" in histories:
+            msg += f"  max_mem: {histories['max_mem'].latest():.0f}M"
+        speed = histories.get("images_per_second")
         if speed is not None:  # no iteration is complete when the first one fails
             msg += f"  images/s: {speed.median(20):.4g}"
         return msg, kwargs

@@ -248,6 +248,8 @@ def _check_processes(
     num_gpus: int, device: torch.device, num_machines: int, machine_rank: int
 ) -> None:
     gpus = torch.cuda.device_count()
+    if num_gpus * num_machines > 1:
+        _require_processes_of(device)
     if num_gpus < 1:
         raise UserError(f"--num-gpus is {num_gpus}; it must be at least 1.")
     if num_machines < 1:
@@ -263,6 +265,13 @@ def _check_processes(
         raise UserError(
             "Several processes on the CPU of a machine with GPUs: hide these with "
             "CUDA_VISIBLE_DEVICES= (set to nothing)."
+        )
+
+
+def _require_processes_of(device: torch.device) -> None:
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(
+            f'train.device is "{device}", on which one process can train; several need cuda or cpu.'
         )
 
 
@@ -314,6 +323,7 @@ def _cause(error: BaseException, reports: SimpleQueue, dist_url: str) -> BaseExc
 
 def _join(args: argparse.Namespace, device: torch.device) -> None:
     """Meet the other processes of torchrun, or of anything that sets the same environment."""
+    _require_processes_of(device)
     if device.type == "cuda":
         local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local_rank >= gpus:

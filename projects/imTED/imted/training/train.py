@@ -10,7 +10,7 @@ import torch
 from detectron2.engine import HookBase, create_ddp_model, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
@@ -168,7 +168,12 @@ def build_trainer(run: Run, model: nn.Module, loader: Iterable[list[dict]]) -> T
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimizer of a model, which is what no config can state."""
     params = build(cfg.optimizer.params, "optimizer", model=model)
-    return build(cfg.optimizer, "optimizer", params=params)
+    optimizer = build(cfg.optimizer, "optimizer", params=params)
+    for group in (optimizer.defaults, *optimizer.param_groups):
+        for name, value in group.items():  # a checkpoint holds plain values alone
+            if isinstance(value, ListConfig):
+                group[name] = tuple(value)
+    return optimizer
 
 
 def build_loader(cfg: DictConfig) -> Any:

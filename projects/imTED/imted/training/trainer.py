@@ -60,9 +60,9 @@ class Trainer(SimpleTrainer):
         self.finished = False
         self.bad_steps = 0
         self._bad_in_a_row = 0
-        self.device_type = next(model.parameters()).device.type
+        self.device = next(model.parameters()).device
         self.grad_scaler = torch.amp.GradScaler(
-            self.device_type, enabled=amp_dtype is torch.float16
+            self.device.type, enabled=amp_dtype is torch.float16
         )
 
     def train(self, start_iter: int, max_iter: int) -> None:
@@ -118,7 +118,7 @@ class Trainer(SimpleTrainer):
         seconds = time.perf_counter() - start
         storage = get_event_storage()
         storage.put_scalar("images_per_second", images * comm.get_world_size() / seconds)
-        storage.put_scalar("max_mem", peak_memory() >> 20, smoothing_hint=False)
+        storage.put_scalar("max_mem", peak_memory(self.device) >> 20, smoothing_hint=False)
 
     def _agree(self, finite: bool) -> bool:
         """Tell the processes of each other's step; return whether it is good on all of them."""
@@ -144,7 +144,7 @@ class Trainer(SimpleTrainer):
         wait = isinstance(self.model, DistributedDataParallel) and not last
         with self.model.no_sync() if wait else nullcontext():
             with torch.autocast(
-                self.device_type, self.amp_dtype, enabled=self.amp_dtype is not None
+                self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None
             ):
                 losses = self.model(batch)
             losses = {name: loss / self.accumulation_steps for name, loss in losses.items()}
@@ -192,9 +192,10 @@ class Trainer(SimpleTrainer):
         self.bad_steps, self._bad_in_a_row = state_dict.get("bad_steps", (0, 0))
 
 
-def peak_memory() -> int:
-    """Return the most memory in use so far, in bytes: of the GPU, or of the process on a CPU."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+def peak_memory(device: torch.device) -> int:
+    """Return the most memory in use so far, in bytes: of a GPU, else of the process."""
+    module = torch.get_device_module(device)
+    if hasattr(module, "max_memory_allocated"):
+        return module.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
