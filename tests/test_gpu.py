@@ -9,6 +9,7 @@ from detectron2.config import instantiate
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
+from imted.predict import Predictor
 from synthetic.dataset import write_split
 from synthetic.shapes import ShapesOptions
 
@@ -132,3 +133,38 @@ def test_processes_of_torchrun_train(shell, toy_config, tmp_path, sharded):
     )
     assert process.returncode == 0, process.stderr
     assert (tmp_path / "model_final.pth").is_file()
+
+
+def test_full_memory_is_one_sentence(train_net, tmp_path, capsys):
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1e-6)
+    try:
+        words = (f"train.device={DEVICE}", f"train.output_dir={tmp_path}")
+        assert train_net(*words) == 1
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    error = capsys.readouterr().err
+    assert "memory" in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("amp", [(), ("train.amp.enabled=true", "train.amp.dtype=bf16")])
+def test_a_detector_that_was_trained_there_predicts_and_is_exported(
+    detector_run, load_script, train_net, tmp_path, amp
+):
+    given = detector_run()
+    paths = [
+        *(f"dataset.train_json={tmp_path}/val.json", f"dataset.train_images={tmp_path}/images"),
+        f"train.init_checkpoint={given}/model_final.pth",
+    ]
+    folder = tmp_path / "trained"
+    words = [f"train.device={DEVICE}", "train.max_iter=2", f"train.output_dir={folder}"]
+    words += ["dataloader.train.num_workers=0", *paths, *amp]
+    assert train_net("--config-file", given / "config.yaml", *words) == 0
+    image = tmp_path / "images/1.png"
+    there, here = (Predictor(folder, device=device)(image) for device in (DEVICE, "cpu"))
+    assert len(there) == len(here)
+    if not amp:
+        torch.testing.assert_close(there.scores, here.scores, rtol=1e-2, atol=1e-3)
+    export = load_script("tools/export_model.py").main
+    words = [str(folder), "--format", "torchscript", "--output", str(tmp_path / "exported")]
+    assert export([*words, "--device", DEVICE, "--run-eval"]) == 0
