@@ -63,7 +63,8 @@ def test_config_builds_and_survives_its_dump(name, tmp_path):
     again = LazyConfig.load(str(first))
     LazyConfig.save(again, str(second))
     assert second.read_text() == first.read_text()
-    assert shapes(build(again)) == shapes(model)
+    if name in OFTEN:
+        assert shapes(build(again)) == shapes(model)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -20,7 +20,7 @@ needs_repository = pytest.mark.skipif(not has("HEAD"), reason="this is no clone"
 def test_a_commit_against_this_tree(shell, toy_config):
     process = shell(
         *("tools/maintain/compare_commits.py", "HEAD", "--config-file", toy_config),
-        *("--allow", "toy_training", "--iterations", 4, "--repeats", 2),
+        *("--allow", "toy_training", "--iterations", 4, "--repeats", 1),
         "train.accumulation_steps=1",
     )
     assert process.returncode == 0, process.stderr

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
-from paths import ROOT, TOYS
+from fixtures.commands import environment
+from paths import CONFIG, ROOT
 
 from imted.training import launcher
 
@@ -76,51 +76,53 @@ def one_process(train_net, tmp_path):
     return run
 
 
+def train_two(ranks, folder, *options):
+    """Train the toy in two processes."""
+    words = ("train_net.py", "--config-file", CONFIG, *options, f"train.output_dir={folder}")
+    for process in ranks(*words):
+        assert process.returncode == 0, process.stderr
+
+
 def assert_same(two, one):
     torch.testing.assert_close(two[0], one[0], rtol=1e-5, atol=1e-7)
     assert two[1]["bbox"]["AP"] == pytest.approx(one[1]["bbox"]["AP"], rel=1e-5)
 
 
-def test_num_gpus_2_gives_the_gradients_of_twice_the_batch(
-    one_process, shell, toy_config, tmp_path
-):
-    options = (*PLAIN, "train.max_iter=1", "train.accumulation_steps=2")
-    args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config)
-    process = shell(*args, *options, f"train.output_dir={tmp_path / 'two'}")
-    assert process.returncode == 0, process.stderr
-    two = trained(tmp_path / "two")
+OF_ONE_STEP = (*PLAIN, "train.max_iter=1", "train.accumulation_steps=2")
+
+
+@pytest.fixture(scope="module", params=["--num-gpus", "torchrun"])
+def started_by(request, tmp_path_factory):
+    """Train one step in two processes that either way of starting them starts anew."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "script.py").write_text(THREADS_AT_EXIT)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    words = [*(torchrun if request.param == "torchrun" else ()), str(folder / "script.py")]
+    words += ["--num-gpus", "2"] if request.param == "--num-gpus" else []
+    words += ["--config-file", CONFIG, *OF_ONE_STEP, f"train.output_dir={folder}"]
+    command = [sys.executable, *words]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return request.param, folder
+
+
+def test_two_processes_give_the_gradients_of_twice_the_batch(started_by, one_process):
+    options = OF_ONE_STEP
+    two = trained(started_by[1])
     # The same 8 images, accumulated or all at once.
     assert_same(two, one_process(*options))
     more = ("train.accumulation_steps=1", "dataloader.train.total_batch_size=8")
     assert_same(two, one_process(*options, *more))
 
 
-def test_each_process_knows_the_data_that_a_config_registers(shell, tmp_path):
-    config = tmp_path / "registers.py"
-    config.write_text(
-        "from detectron2.config import LazyCall as L\n"
-        "from detectron2.data import DatasetCatalog\n"
-        "from imted.data import dataset_dicts\n"
-        "from toy_training import toy_dataset\n"
-        f"exec(open({str(TOYS / 'toy_config.py')!r}).read())\n"
-        "if 'registered_here' not in DatasetCatalog.list():\n"
-        "    DatasetCatalog.register('registered_here', lambda: [\n"
-        f"        dict(d, file_name={str(config)!r}) for d in toy_dataset()])\n"
-        "for split in (dataloader['train'], dataloader['test']):\n"
-        "    split['dataset'] = L(dataset_dicts)(names='registered_here', filter_empty=False)\n"
-        "del split\n"
-    )
-    args = ("train_net.py", "--num-gpus", 2, "--config-file", config)
-    done = shell(*args, f"train.output_dir={tmp_path / 'run'}")
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
-OWN_CLASSES = """
+OWN = """
 from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig
-from toy_training import ToyModel
+from detectron2.data import DatasetCatalog
+from imted.data import dataset_dicts
+from toy_training import ToyModel, toy_dataset
 
-toy = LazyConfig.load("tests/training/toy_config.py")
+toy = LazyConfig.load({config!r})
 dataloader, optimizer, lr_multiplier, train = (
     toy[key] for key in ("dataloader", "optimizer", "lr_multiplier", "train")
 )
@@ -133,28 +135,29 @@ def mapper(sample):
 
 model = L(Mine)(dropout=0.2)
 dataloader.test.mapper = mapper
+if "registered_here" not in DatasetCatalog.list():
+    DatasetCatalog.register(
+        "registered_here", lambda: [dict(d, file_name=__file__) for d in toy_dataset()]
+    )
+for split in (dataloader.train, dataloader.test):
+    split.dataset = L(dataset_dicts)(names="registered_here", filter_empty=False)
+del split
 """
 
 
-def test_a_config_may_define_classes_and_functions(shell, toy_config, tmp_path):
-    """Which the processes can't import: they are handed them."""
-    (tmp_path / "own.py").write_text(OWN_CLASSES)
-    folder = f"train.output_dir={tmp_path / 'run'}"
+def test_a_config_may_define_classes_and_functions_and_register_data(shell, tmp_path):
+    """Which the processes can't import: they are handed them, and register the data, too."""
+    (tmp_path / "own.py").write_text(OWN.format(config=CONFIG))
     command = ("train_net.py", "--num-gpus", 2, "--config-file", tmp_path / "own.py")
-    process = shell(*command, folder, "train.max_iter=1")
-    assert process.returncode == 0, process.stderr
+    process = shell(*command, f"train.output_dir={tmp_path / 'run'}", "train.max_iter=1")
+    assert process.returncode == 0, process.stderr[-2000:]
     assert trained(tmp_path / "run")
 
 
-def test_torchrun_trains_as_one_process_does(one_process, shell, toy_config, tmp_path):
+def test_training_goes_on_as_one_process_does(one_process, ranks, toy_config, tmp_path):
     options = (*PLAIN, "optimizer.lr=0.1", "train.max_iter=4", "train.accumulation_steps=1")
     options += ("train.validation_loss=true",)
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
-    process = shell(
-        *(*torchrun, "train_net.py", "--config-file", toy_config),
-        *(*options, f"train.output_dir={tmp_path / 'two'}"),
-    )
-    assert process.returncode == 0, process.stderr
+    train_two(ranks, tmp_path / "two", *options)
     assert_same(trained(tmp_path / "two"), one_process(*options))
     one, two = (validation_loss(tmp_path / name) for name in ("one", "two"))
     assert two == pytest.approx(one, rel=1e-5)
@@ -177,26 +180,22 @@ def test_two_machines_train_as_one_process_does(one_process, shell, toy_config, 
     assert_same(trained(tmp_path / "two"), one_process(*options))
 
 
-def test_frozen_parts_stay_as_they_are_in_two_processes(one_process, shell, toy_config, tmp_path):
+def test_frozen_parts_stay_as_they_are_in_two_processes(one_process, ranks, toy_config, tmp_path):
     options = (*PLAIN, "train.max_iter=2", "train.accumulation_steps=1", "optimizer.lr=0.1")
     options += ("model.batch_norm=true", "train.frozen=[norm,net.0]")
-    args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config)
-    process = shell(*args, *options, f"train.output_dir={tmp_path / 'two'}")
-    assert process.returncode == 0, process.stderr
+    train_two(ranks, tmp_path / "two", *options)
     two = trained(tmp_path / "two")
     assert two[0]["norm.running_var"].tolist() == [1, 1, 1, 1]
     assert_same(two, one_process(*options))
 
 
 def test_gradients_sent_in_bfloat16_are_rounded_and_no_more(
-    one_process, shell, toy_config, tmp_path
+    one_process, ranks, toy_config, tmp_path
 ):
     options = ("train.max_iter=1", "train.accumulation_steps=1")
 
     def stepped(name, *more):
-        args = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config, *PLAIN, *options)
-        process = shell(*args, *more, f"train.output_dir={tmp_path / name}")
-        assert process.returncode == 0, process.stderr
+        train_two(ranks, tmp_path / name, *PLAIN, *options, *more)
         return trained(tmp_path / name)[0]
 
     start, _ = one_process(*options, "optimizer.lr=0")
@@ -212,12 +211,9 @@ def test_gradients_sent_in_bfloat16_are_rounded_and_no_more(
     assert differ
 
 
-def test_a_sharded_optimizer_trains_saves_and_resumes_as_a_whole_one(shell, toy_config, tmp_path):
+def test_a_sharded_optimizer_trains_saves_and_resumes_as_a_whole_one(ranks, toy_config, tmp_path):
     def train(name, *options):
-        folder = f"train.output_dir={tmp_path / name}"
-        command = ("train_net.py", "--num-gpus", 2, "--config-file", toy_config, *options)
-        process = shell(*command, "train.ema.enabled=false", folder)
-        assert process.returncode == 0, process.stderr
+        train_two(ranks, tmp_path / name, *options, "train.ema.enabled=false")
         return torch.load(tmp_path / name / "model_final.pth", weights_only=True)
 
     whole, sharded = train("whole"), train("sharded", "train.shard_optimizer=true")
@@ -229,18 +225,11 @@ def test_a_sharded_optimizer_trains_saves_and_resumes_as_a_whole_one(shell, toy_
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of threads")
-@pytest.mark.parametrize("launched_by", ["num_gpus", "torchrun"])
-def test_no_thread_of_the_process_group_is_left_at_exit(shell, toy_config, tmp_path, launched_by):
-    # One that is left may abort a run that has ended well.
-    script = tmp_path / "script.py"
-    script.write_text(THREADS_AT_EXIT)
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, script)
-    start = {"num_gpus": (script, "--num-gpus", 2), "torchrun": torchrun}[launched_by]
-    options = (*PLAIN, "train.max_iter=1", "train.accumulation_steps=1")
-    process = shell(*start, "--config-file", toy_config, *options, f"train.output_dir={tmp_path}")
-    assert process.returncode == 0, process.stderr
-    threads = [file.read_text() for file in tmp_path.glob("threads.*")]
-    assert len(threads) == (3 if launched_by == "num_gpus" else 2)  # with the one that started them
+def test_no_thread_of_the_process_group_is_left_at_exit(started_by):
+    """One that is left may abort a run that has ended well."""
+    way, folder = started_by
+    threads = [file.read_text() for file in folder.glob("threads.*")]
+    assert len(threads) == (3 if way == "--num-gpus" else 2)  # with the one that started them
     assert "gloo" not in " ".join(threads)
 
 
@@ -255,39 +244,25 @@ def test_error_in_started_processes_ends_with_one_line(shell, toy_config, tmp_pa
 
 
 @pytest.fixture
-def two_processes(tmp_path):
+def two_processes(start, toy_config, tmp_path):
     """Start a long run of two processes, and wait for its first checkpoint.
 
     It never evaluates: a signal in an evaluation ends it with another sentence.
     """
-    paths = [str(ROOT / "tests/training"), str(ROOT / "projects/imTED")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "train_net.py", "--config-file", "tests/training/toy_config.py"),
-            *("--num-gpus", "2", "train.max_iter=1000000", "train.log_period=100"),
-            "train.eval_period=0",
-            f"train.output_dir={tmp_path}/run",
-        ],
-        cwd=ROOT,
-        env=env,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    process = start(
+        *("train_net.py", "--config-file", toy_config, "--num-gpus", 2),
+        *("train.max_iter=1000000", "train.log_period=100", "train.eval_period=0"),
+        f"train.output_dir={tmp_path}/run",
     )
-    try:
-        end = time.monotonic() + 240
-        while not (tmp_path / "run/last_checkpoint").is_file():
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < end, "no checkpoint yet"
-            time.sleep(0.1)
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its ranks, too
+    end = time.monotonic() + 240
+    while not (tmp_path / "run/last_checkpoint").is_file():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end, "no checkpoint yet"
+        time.sleep(0.1)
+    return process
 
 
-def ranks(process):
+def training_processes(process):
     """Return the ids of the processes that train."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(c) for c in children if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
@@ -295,7 +270,7 @@ def ranks(process):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_signal_to_one_process_ends_all_after_the_same_iteration(two_processes, tmp_path):
-    os.kill(ranks(two_processes)[1], signal.SIGUSR1)
+    os.kill(training_processes(two_processes)[1], signal.SIGUSR1)
     error = two_processes.communicate(timeout=240)[1].strip()
     assert two_processes.returncode == 128 + signal.SIGUSR1
     assert re.fullmatch(r"Stopped by \w+ after iteration \d+ of 1000000, which is saved .*", error)
@@ -307,7 +282,7 @@ def test_a_signal_to_one_process_ends_all_after_the_same_iteration(two_processes
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_process_ends_the_others_in_one_sentence(two_processes, tmp_path):
-    os.kill(ranks(two_processes)[1], signal.SIGKILL)
+    os.kill(training_processes(two_processes)[1], signal.SIGKILL)
     error = two_processes.communicate(timeout=240)[1].strip()
     assert two_processes.returncode == 1
     assert error.startswith("error: Process 1 of this machine was ended by SIGKILL")

@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -254,10 +251,8 @@ def test_an_unfinished_run(tool, run, capsys):
 
 
 @pytest.mark.slow
-def test_a_missing_folder_is_one_sentence(tmp_path):
-    command = [sys.executable, str(TOOL), str(tmp_path / "nowhere")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "projects/imTED")}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+def test_a_missing_folder_is_one_sentence(shell, tmp_path):
+    result = shell(TOOL, tmp_path / "nowhere")
     assert result.returncode == 1 and result.stdout == ""
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "nowhere" in errors[0] and "Traceback" not in result.stderr

@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -205,11 +202,9 @@ def test_errors(tool, data, change, words, capsys):
 
 
 @pytest.mark.slow
-def test_the_command_prints_one_line_and_no_trace(data):
+def test_the_command_prints_one_line_and_no_trace(shell, data):
     (data / "images/2.png").unlink()
-    command = [sys.executable, str(TOOL), "--source", "annotation", *truth_arguments(data)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "projects/imTED")}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    result = shell(TOOL, "--source", "annotation", *truth_arguments(data))
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert errors == [f"error: {data}/truth.json has fatal problems; the report above names them."]

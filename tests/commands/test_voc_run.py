@@ -45,7 +45,7 @@ def write_voc(root: Path):
         path.write_text(f"<annotation>{size}{text}</annotation>")
 
 
-def test_results_of_a_detector_that_is_known(shell, tmp_path, monkeypatch):
+def test_results_of_a_detector_that_is_known(new_python, tmp_path, monkeypatch):
     write_voc(tmp_path / "VOC2007")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     config, weights, output = tmp_path / "voc.py", tmp_path / "oracle.pth", tmp_path / "output"
@@ -53,7 +53,8 @@ def test_results_of_a_detector_that_is_known(shell, tmp_path, monkeypatch):
     torch.save({"model": {"weight": torch.zeros(1)}}, weights)
     arguments = ["--config-file", config, "--eval-only", f"train.init_checkpoint={weights}"]
     arguments += [f"train.output_dir={output}", "train.device=cpu", "train.amp.enabled=false"]
-    done = shell("train_net.py", *arguments, "dataloader.test.num_workers=0")
+    # Detectron2 looks for the variable when it is imported.
+    done = new_python("train_net.py", *arguments, "dataloader.test.num_workers=0")
     assert done.returncode == 0, done.stderr
     results = json.loads((output / "eval/results.json").read_text())
     # Cat: one wrong detection, then both objects; at every recall the best precision is 2/3.

@@ -1,8 +1,5 @@
 import json
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -305,8 +302,8 @@ def test_perfect_predictions_score_100_whatever_the_ids(folder, ids):
 
 SCRIPT = """
 import json, sys
+import torch.distributed as dist
 from detectron2.data import MetadataCatalog
-from detectron2.engine import launch
 from detectron2.utils import comm
 from omegaconf import OmegaConf
 from imted.data import dataset as coco_json
@@ -326,6 +323,8 @@ def fit(config):
 
 
 def main(configs, output):
+    dist.init_process_group("gloo")
+    comm.create_local_process_group(2)
     if comm.get_rank() == 1:  # only the main process reads images and writes
         coco_json.check_dataset = coco_json.write_repaired = None
     with open(f"{output}.{comm.get_rank()}", "w") as file:
@@ -334,12 +333,12 @@ def main(configs, output):
 
 
 if __name__ == "__main__":
-    launch(main, 2, dist_url="auto", args=(json.loads(sys.argv[1]), sys.argv[2]))
+    main(json.loads(sys.argv[1]), sys.argv[2])
 """
 
 
 @pytest.mark.slow
-def test_two_processes_agree(folder, tmp_path):
+def test_two_processes_agree(folder, ranks, tmp_path):
     folder.content["annotations"][0]["bbox"] = [30, -5, 20, 10]
     cfg = make_config(folder, masks=False)
     good = {
@@ -350,16 +349,10 @@ def test_two_processes_agree(folder, tmp_path):
     bad = {**good, "dataset": {**good["dataset"], "val_images": str(tmp_path)}}
     script = tmp_path / "two.py"
     script.write_text(SCRIPT)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(PROJECT),
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    arguments = [json.dumps([good, bad]), str(tmp_path / "said")]
-    subprocess.run([sys.executable, str(script), *arguments], env=environment, check=True)
-    ranks = [json.loads((tmp_path / f"said.{rank}").read_text()) for rank in (0, 1)]
-    assert ranks[0] == ranks[1]
-    (json_file, num_classes), (error, unchanged) = ranks[0]
+    for process in ranks(script, json.dumps([good, bad]), tmp_path / "said"):
+        assert process.returncode == 0, process.stderr
+    one, two = (json.loads((tmp_path / f"said.{rank}").read_text()) for rank in (0, 1))
+    assert one == two
+    (json_file, num_classes), (error, unchanged) = one
     assert json_file == str(folder.root / "run/datasets/train.json") and num_classes == 3
     assert "missing image files (2): image 1 (1.png)" in error and unchanged is None

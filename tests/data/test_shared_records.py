@@ -82,7 +82,7 @@ leave_process_group()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", [None, "no images", "no room"])
-def test_two_processes_load_once(shell, tmp_path, monkeypatch, problem):
+def test_two_processes_load_once(ranks, tmp_path, monkeypatch, problem):
     script, room = tmp_path / "script.py", tmp_path / "room"
     script.write_text(SCRIPT)
     room.mkdir()
@@ -102,9 +102,8 @@ def test_two_processes_load_once(shell, tmp_path, monkeypatch, problem):
             "torch.save = save\nloads = []",
         )
         script.write_text(text)
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
-    process = shell(*torchrun, script, tmp_path)
-    assert process.returncode == 0, process.stderr
+    for process in ranks(script, tmp_path):
+        assert process.returncode == 0, process.stderr
     one, two = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert (one["loads"], two["loads"]) == (1, 0)
     assert one["found"] == two["found"]

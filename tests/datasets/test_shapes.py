@@ -2,14 +2,10 @@
 
 import colorsys
 import json
-import os
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
-from paths import ROOT
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -230,15 +226,9 @@ def test_the_command_reports_an_error_in_one_line(
 
 
 @pytest.mark.slow
-def test_the_command_writes_what_it_says(tmp_path):
+def test_the_command_writes_what_it_says(shell, tmp_path):
     more = ["--output", str(tmp_path), "--val-images", "0", "--pretrain-images", "2"]
-    result = subprocess.run(
-        [sys.executable, str(ROOT / SCRIPT), *FEW_IMAGES, *more],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "projects" / "imTED")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    result = shell(SCRIPT, *FEW_IMAGES, *more)
     assert result.returncode == 0, result.stderr
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"pretrain", "pretrain.json", "train", "train.json"}

@@ -1,11 +1,8 @@
 """Run command lines on many cases, each in a process of its own."""
 
 import json
-import multiprocessing
-import os
 import re
-import runpy
-import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +13,10 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "projects/imTED"))
+sys.path[:0] = [str(ROOT / "projects/imTED"), str(ROOT / "tools/maintain")]
+
+from prepared import Command  # noqa: E402
+
 CONFIG = "configs/custom/imted_mask_rcnn_vit_tiny.py"
 PATIENCE = 90
 """Seconds after which a case is taken to hang."""
@@ -24,10 +24,12 @@ SMALL = [
     *("train.max_iter=1", "train.eval_period=0", "train.init_checkpoint=''", "train.device=cpu"),
     *("dataloader.train.num_workers=0", "dataloader.test.num_workers=0"),
     "dataloader.train.total_batch_size=1",
+    # Images of their own size, and no closer look at them.
+    *("train.validation_loss=false", "train.validation_images=0"),
+    "dataloader.train.mapper.augmentations.1.short_edge_length=[64]",
+    "dataloader.test.mapper.augmentations.0.short_edge_length=64",
 ]
 
-_PROCESSES = multiprocessing.get_context("forkserver")
-"""Processes that fork from one that has imported everything and has no other thread."""
 REFUSED, WARNED, FINE, ANY = "refused", "warned", "fine", "no trace"
 
 
@@ -98,7 +100,6 @@ def content(split: str) -> dict:
 
 def play(cases: Iterable[Case], base: Path, jobs: int) -> Iterator[tuple[str, str, str]]:
     """Yield case, what was seen, and the verdict."""
-    _PROCESSES.set_forkserver_preload(["imted.training.launcher"])
     with ThreadPoolExecutor(jobs) as pool:
         yield from pool.map(lambda case: _play(*case, base), enumerate(cases))
 
@@ -137,36 +138,18 @@ def run(script: str, words: Iterable[str], folder: Path) -> tuple[int | None, st
     Args:
         script: Its path in the repository.
         words: In which `{folder}` stands for the folder.
-        folder: Gets the files `out` and `err`.
+        folder: What that is.
 
     Returns:
         Its status, None if it hangs, and what it wrote.
     """
-    argv = [script, *(word.replace("{folder}", str(folder)) for word in words)]
-    paths = [folder / name for name in ("out", "err")]
-    process = _PROCESSES.Process(target=_execute, args=(argv, *paths))
-    process.start()
-    process.join(PATIENCE)
-    status = process.exitcode
-    if status is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.join()
-    return status, *(path.read_text() if path.exists() else "" for path in paths)
-
-
-def _execute(argv: list[str], out: Path, err: Path) -> None:
-    """Be `python argv` from here on, with one thread."""
-    import torch
-
-    os.chdir(ROOT)
-    os.setsid()
-    for number, path in enumerate((out, err), start=1):
-        with open(path, "w") as file:
-            os.dup2(file.fileno(), number)
-    torch.set_num_threads(1)
-    sys.argv = argv
-    sys.path.insert(0, os.path.dirname(os.path.abspath(argv[0])))  # as Python does
-    runpy.run_path(argv[0], run_name="__main__")
+    command = Command([script, *(word.replace("{folder}", str(folder)) for word in words)])
+    try:
+        out, err = command.communicate(PATIENCE)
+    except subprocess.TimeoutExpired:
+        command.kill_all()
+        return None, "", ""
+    return command.returncode, out, err
 
 
 def _describe(status: int | None, out: str, err: str) -> str:
