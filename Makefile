@@ -2,6 +2,7 @@
 # make pretrain-demo   a masked autoencoder from nothing (a few minutes)
 # make test            the tests
 # make lint            style, imports between packages, types, pages, and the rules of the house
+# make matrix          old and new versions of everything, each in an environment (an hour, 18 GB)
 # make docs            the pages and docstrings as a site, build/site
 #
 # Each sets up .venv from the pinned requirements when it is missing or they have changed; docs
@@ -23,7 +24,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12)
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,\
     $(shell $(p) -c '$(SUPPORTED)' 2>/dev/null && echo $(p))))
 
-.PHONY: demo pretrain-demo test lint docs
+.PHONY: demo pretrain-demo test lint matrix docs
 
 demo: $(READY) $(SHAPES)
 	$(RUN) train_net.py --config-file configs/quickstart.py train.overwrite=true
@@ -41,6 +42,9 @@ lint: $(READY)
 	$(VENV)/bin/lint-imports
 	$(RUN) -m mypy
 	$(RUN) -m pytest -n 2 tests/project
+
+matrix:
+	python3 tools/maintain/matrix.py
 
 # The docstrings are read, not imported: neither torch nor this package has to be installed.
 docs: $(DOCS)/.ready

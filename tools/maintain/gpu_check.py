@@ -113,7 +113,7 @@ def steps(folder: Path, photos: Path | None, dry: bool) -> list[Step]:
     mae = folder / "mae"
     pretraining = ["dataloader.train.total_batch_size=4"] if dry else ["train.amp.enabled=true"]
     return [
-        Step("tests", ["-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider"], 120, 20),
+        Step("tests", ["-m", "pytest", "tests/test_gpu.py", "-p", "no:cacheprovider"], 120, 20),
         _benchmark("base", folder, 240, dry),
         Step(
             "shapes",
@@ -159,11 +159,11 @@ def _benchmark(size: str, folder: Path, limit: float, dry: bool) -> Step:
     config = f"configs/coco/imted_mask_rcnn_vit_{size}_3x.py"
     words = ["tools/benchmark.py", "--config-file", config, "--task", "eval", "train"]
     words += [*(small if dry else full), "--output", str(output)]
-    words += ["--against", "released", f"configs/baselines/mask_rcnn_vitdet_{size}_3x.py"]
     if dry:
         words += ["train.device=cpu", "model.proposal_generator.post_nms_topk=[20,20]"]
     else:
         words += ["train.amp.enabled=true", "train.amp.dtype=bf16"]
+    words += ["--against", "released", f"configs/baselines/mask_rcnn_vitdet_{size}_3x.py"]
     return Step(f"benchmark_{size}", words, limit, min(limit, 40), output=output)
 
 
