@@ -33,7 +33,8 @@ from .pickled import load_arrays
 
 def _scalar_of(module: str) -> Callable[..., Any]:
     """Return what makes a NumPy number, by the name that NumPy 1 or NumPy 2 writes for it."""
-    make = np.float64(0).__reduce__()[0]
+    reduced: Any = np.float64(0).__reduce__()
+    make = reduced[0]
 
     def scalar(kind: np.dtype, data: bytes) -> Any:
         return make(kind, data)
@@ -44,7 +45,7 @@ def _scalar_of(module: str) -> Callable[..., Any]:
 
 # Values that checkpoints carry beside tensors, and that are made without executing code: the
 # command line of MAE's training, and NumPy's numbers among what mmdetection notes of a run.
-_PLAIN_VALUES = [
+_PLAIN_VALUES: list[Any] = [
     argparse.Namespace,
     *(_scalar_of(f"numpy.{core}.multiarray") for core in ("core", "_core")),
     np.dtype,

@@ -109,7 +109,7 @@ def _open(source: str | int) -> cv2.VideoCapture:
     if hasattr(cv2, "setLogLevel"):  # OpenCV 4
         cv2.setLogLevel(0)
     else:
-        cv2.utils.logging.setLogLevel(0)
+        cv2.utils.logging.setLogLevel(0)  # type: ignore[attr-defined,unused-ignore]
     return cv2.VideoCapture(source)
 
 
