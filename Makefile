@@ -20,8 +20,8 @@ DATASETS := $(or $(DETECTRON2_DATASETS),datasets)
 SHAPES := $(DATASETS)/shapes/val.json
 
 # The first that runs and has the pinned wheels; `make test PYTHON=...` chooses another.
-SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,\
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python3.14 python3.10,\
     $(shell $(p) -c '$(SUPPORTED)' 2>/dev/null && echo $(p))))
 
 .PHONY: demo pretrain-demo test lint matrix docs
@@ -60,7 +60,7 @@ $(READY): requirements/lock.txt requirements/detectron2.txt
 	@if [ -e $(UNFINISHED) ] || [ ! -x $(RUN) ]; then \
 	    python="$(PYTHON)"; \
 	    $${python:-false} -c '$(SUPPORTED)' 2>/dev/null || { \
-	        echo "error: $(VENV) needs Python 3.11 or 3.12; found" \
+	        echo "error: $(VENV) needs Python 3.10 to 3.14; found" \
 	            "$$($${python:-python3} --version 2>&1). Name one: make PYTHON=/path/to/python3.11" >&2; \
 	        exit 1; }; \
 	    echo "Setting up $(VENV), once: about 3 minutes and 6 GB"; \
