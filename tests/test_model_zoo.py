@@ -23,6 +23,24 @@ assert cfg.model.backbone.net.depth == 24
 cfg = imted.model_zoo.get_config("quickstart.py")
 report = load_checkpoint(instantiate(cfg.model), cfg.train.init_checkpoint)
 assert len(report.loaded) > 100
+
+from imted.training.launcher import main
+paths = [
+    f"dataset.{split}_{what}={DATA}/{name}"
+    for split in ("train", "val")
+    for what, name in (("json", "val.json"), ("images", "images"))
+]
+small = [
+    "dataloader.train.mapper.augmentations.1.short_edge_length=[64]",
+    "dataloader.test.mapper.augmentations.0.short_edge_length=64",
+    "train.validation_loss=false", "train.validation_images=0", "train.device=cpu",
+    "dataloader.train.num_workers=0", "dataloader.test.num_workers=0",
+]
+config = "configs/custom/imted_mask_rcnn_vit_tiny.py"
+words = ["train.max_iter=4", "train.eval_period=0", "train.output_dir=trained"]
+assert main(["--config-file", config, *paths, *small, *words]) == 0
+found = imted.Predictor("trained", device="cpu", threshold=0.0)(f"{DATA}/images/1.png")
+assert len(found) and found.names[0] in ("ant", "bee", "cat")
 """
 
 
@@ -51,7 +69,8 @@ def test_a_model_by_its_config():
 
 
 @pytest.mark.slow
-def test_a_wheel_carries_configs_weights_and_the_command(tmp_path):
+def test_a_wheel_carries_configs_weights_and_the_command(detector_run, tmp_path):
+    """Which trains and predicts, from a folder that is no checkout."""
     command = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--quiet"]
     options = ["--no-build-isolation", "--wheel-dir", str(tmp_path)]
     subprocess.run([*command, *options], check=True, cwd=tmp_path, capture_output=True)
@@ -65,5 +84,9 @@ def test_a_wheel_carries_configs_weights_and_the_command(tmp_path):
     entry = next(folder.glob("*.dist-info/entry_points.txt")).read_text()
     assert "imted = imted.training.launcher:main" in entry
     environment = {**os.environ, "PYTHONPATH": str(folder)}
-    code = IN_A_WHEEL.replace("FOLDER", repr(str(folder)))
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+    detector_run()  # two images and their json
+    code = f"FOLDER, DATA = {str(folder)!r}, {str(tmp_path)!r}\n{IN_A_WHEEL}"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=elsewhere, env=environment)
+    assert (elsewhere / "trained/model_final.pth").is_file()
