@@ -1,5 +1,9 @@
+import inspect
 import itertools
+import multiprocessing
+import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -43,9 +47,39 @@ def test_sequence_depends_on_the_seed_alone():
     assert {s["random"] for b in other for s in b}.isdisjoint(s["random"] for b in first for s in b)
 
 
+@pytest.fixture(params=["fork", "forkserver"])
+def start_method(request):
+    """How Python starts processes: forkserver is the default from 3.14 on."""
+    former = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(request.param, force=True)
+    yield request.param
+    multiprocessing.set_start_method(former, force=True)
+
+
+def of_no_module(function):
+    """Return a function as a config defines it: a new process can't import it."""
+    names = {}
+    exec(f"import random\nimport numpy as np\nimport torch\n{inspect.getsource(function)}", names)
+    return names[function.__name__]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_workers_change_nothing(num_workers):
-    assert batches(8, num_workers=num_workers) == batches(8)
+def test_workers_change_nothing(start_method, num_workers):
+    assert batches(8, mapper=of_no_module(draw), num_workers=num_workers) == batches(8)
+
+
+@pytest.mark.slow
+def test_a_worker_ends_when_its_trainer_says_so(start_method):
+    loader = build_train_loader(IMAGES, of_no_module(draw), 2, seed=0, num_workers=1)
+    iterator = iter(loader)
+    next(iterator)
+    (worker,) = iterator._workers
+    os.kill(worker.pid, signal.SIGINT)  # of a terminal, for the trainer
+    next(iterator)
+    worker.terminate()
+    worker.join(20)
+    assert worker.exitcode == 0
 
 
 @pytest.mark.parametrize("grouping", [True, False])

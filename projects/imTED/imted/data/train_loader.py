@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from detectron2.data.build import trivial_batch_collator, worker_init_reset_seed
 from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 from detectron2.utils import comm
+from detectron2.utils.serialize import PicklableWrapper
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -96,7 +98,7 @@ def build_train_loader(
         batch_sampler=batch_sampler,
         num_workers=num_workers,
         collate_fn=trivial_batch_collator,
-        worker_init_fn=_start_worker,
+        worker_init_fn=partial(_start_worker, os.getpid()),
         # Its own generator: the loader then leaves the process's alone.
         generator=torch.Generator().manual_seed(seed),
     )
@@ -118,7 +120,7 @@ def _augmented(mapper: Callable[[dict], dict | None], name: str) -> DatasetMappe
     return augmented
 
 
-def _start_worker(number: int) -> None:
+def _start_worker(trainer: int, number: int) -> None:
     """Seed a process that loads images, and leave its end to its trainer.
 
     The signals that ask for an end go to all processes of a cluster's job, and of a terminal; the
@@ -129,12 +131,11 @@ def _start_worker(number: int) -> None:
         signal.signal(signum, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # absent from macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        threading.Thread(target=_wait_for_end, daemon=True).start()
+        threading.Thread(target=_wait_for_end, args=(trainer,), daemon=True).start()
 
 
-def _wait_for_end() -> None:
+def _wait_for_end(trainer: int) -> None:
     """End this process at the first SIGTERM that its trainer has sent, not somebody else."""
-    trainer = os.getppid()
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != trainer:
         pass
     os._exit(0)
@@ -189,7 +190,7 @@ class SeededDataset(Dataset):
             seed: Every draw's own seed follows from it and the draw's number over all processes.
         """
         self.dataset = dataset
-        self.mapper = mapper
+        self.mapper = PicklableWrapper(mapper)  # one that a config defines is no module's
         self.seed = seed
         self.rank, self.world_size = comm.get_rank(), comm.get_world_size()
 
