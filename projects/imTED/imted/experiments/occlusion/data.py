@@ -76,7 +76,7 @@ def estimate_occlusion(masks: Sequence[np.ndarray]) -> list[float]:
         if visible:
             hull = np.zeros_like(mask)
             cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(mask)), 1)
-            hidden = np.count_nonzero(hull & covered & (1 - mask))
+            hidden = int(np.count_nonzero(hull & covered & (1 - mask)))
         ratio = hidden / max(hidden + visible, 1)
         ratios.append(ratio if ratio >= LEAST_ESTIMATE else 0.0)
     return ratios

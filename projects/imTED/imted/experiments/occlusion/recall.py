@@ -156,4 +156,4 @@ def match(ious: np.ndarray, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
         left = np.where(taken, -1.0, row)
         best = left.argmax()
         taken[best] |= left[best] >= min_iou
-    return (ious >= min_iou).any(axis=0), taken
+    return np.logical_or.reduce(ious >= min_iou, axis=0), taken

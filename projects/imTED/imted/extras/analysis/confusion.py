@@ -26,7 +26,7 @@ def confusion_matrix(
     matrix = np.zeros((num_classes + 1, num_classes + 1), dtype=int)
     for image in images:
         ious = np.where(image.ious >= MIN_IOU, image.ious, 0)
-        in_crowd = ious[:, image.crowd].any(axis=1)
+        in_crowd = np.logical_or.reduce(ious[:, image.crowd], axis=1)
         ious[:, image.crowd] = 0
         free = ~image.crowd
         for d in np.flatnonzero(image.scores >= threshold):
