@@ -103,7 +103,7 @@ def installation(
     bound = ["--constraint", str(environment.constraints)] if environment.constraints else []
     commands = [
         [base, "-m", "venv", str(python.parents[1])],
-        [*pip, *bound, "setuptools", "wheel", "ninja"],
+        [*pip, *bound, "setuptools>=77", "wheel", "ninja"],
         [*pip, *bound, "torch", "torchvision"],
         [*pip, *bound, "--no-build-isolation", "--editable", GUESTS],
     ]
