@@ -43,7 +43,7 @@ def test_missing_folder(tmp_path):
         ("{", "is not readable as JSON"),
         ("[]", "holds a list"),
         ("{}", "has no list 'images'"),
-        ('{"images": [{}]}', "images without an integer id or a file name"),
+        ('{"images": [{}]}', "images without a file name or an integer id from 0"),
         (None, "there is no such annotation file"),
     ],
 )

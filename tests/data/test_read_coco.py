@@ -51,7 +51,9 @@ def test_what_only_the_user_can_judge_is_said(folder, caplog):
     spoilt, good = folder.content["annotations"][:2], folder.content["annotations"][2:]
     for entry in spoilt:  # two of six have a mask elsewhere
         entry["segmentation"] = [[30, 0, 40, 0, 40, 5]]
-    folder.content["annotations"] += [{**e, "id": e["id"] + 10} for e in good]
+    folder.content["annotations"] += [
+        {**e, "id": e["id"] + 10, "category_id": e["category_id"] % 3 + 1} for e in good
+    ]
     assert read_coco(folder.write()) == folder.content
     (record,) = caplog.records
     assert "(2): annotation 11 (image 1 (1.png)), annotation 12" in record.getMessage()

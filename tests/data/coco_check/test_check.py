@@ -105,6 +105,25 @@ def test_fatal_finding(folder, name):
     assert f"({len(findings(report)[kind])}): " in str(report) and item in str(report)
 
 
+def boxed(folder, key, box):
+    """Give an annotation another box, and no mask to take one from."""
+    entry = annotation(folder, key)
+    entry["bbox"] = box
+    del entry["segmentation"]
+
+
+def rle(height, width):
+    """Return a compressed RLE of a mask of several parts."""
+    mask = np.zeros((height, width), np.uint8, order="F")
+    mask[3:9, 4:30] = mask[12:20, 10:14] = 1
+    encoded = mask_util.encode(mask)
+    return {**encoded, "counts": encoded["counts"].decode()}
+
+
+def early(encoded):
+    return {**encoded, "counts": encoded["counts"][:-8]}
+
+
 # name: (what spoils the folder, kind, what its item says, ids of the annotations that are left)
 ALL = [11, 12, 13, 14]
 REPAIRABLE = {
@@ -128,30 +147,41 @@ REPAIRABLE = {
         [11, 13, 14],
     ),
     "box of three numbers": (
-        lambda f: annotation(f, 11).update(bbox=[1, 2, 3]), "box_invalid",
+        lambda f: boxed(f, 11, [1, 2, 3]), "box_invalid",
         "annotation 11 (image 1 (1.png)): [1, 2, 3]", [12, 13, 14],
     ),
     "box not finite": (
-        lambda f: annotation(f, 13).update(bbox=[1, 2, math.nan, 3]), "box_invalid",
+        lambda f: boxed(f, 13, [1, 2, math.nan, 3]), "box_invalid",
         "annotation 13 (image 2 (2.png))", [11, 12, 14],
     ),
     "box of text": (
-        lambda f: annotation(f, 13).update(bbox=["1", 2, 3, 3]), "box_invalid",
+        lambda f: boxed(f, 13, ["1", 2, 3, 3]), "box_invalid",
         "annotation 13 (image 2 (2.png))", [11, 12, 14],
     ),
     "box absent, and no mask to take it from": (
         lambda f: [annotation(f, 13).pop(key) for key in ("bbox", "segmentation")], "box_invalid",
         "annotation 13", [11, 12, 14],
     ),
+    "box of no area, which its mask has": (
+        lambda f: annotation(f, 13).update(bbox=[1, 2, 0, 3]), "box_absent", "annotation 13", ALL,
+    ),
+    "an object twice": (
+        lambda f: f.content["annotations"].append({**annotation(f, 12), "id": 20}),
+        "annotation_duplicate", "annotation 20", ALL,
+    ),
+    "RLE text that ends early": (
+        lambda f: annotation(f, 11).update(segmentation=early(rle(30, 40))), "mask_unusable",
+        "annotation 11", ALL,
+    ),
     "box absent": (
         lambda f: annotation(f, 13).pop("bbox"), "box_absent", "annotation 13", ALL,
     ),
     "box of no area": (
-        lambda f: annotation(f, 14).update(bbox=[1, 2, 0, 3]), "box_empty",
+        lambda f: boxed(f, 14, [1, 2, 0, 3]), "box_empty",
         "annotation 14 (image 2 (2.png))", [11, 12, 13],
     ),
     "box of negative width": (
-        lambda f: annotation(f, 14).update(bbox=[9, 2, -5, 3]), "box_empty", "annotation 14",
+        lambda f: boxed(f, 14, [9, 2, -5, 3]), "box_empty", "annotation 14",
         [11, 12, 13],
     ),
     "box off the image": (
@@ -455,3 +485,26 @@ def test_text_ids_are_one_finding(folder):
         for entry in folder.content[section]:
             entry.update({key: str(entry[key]) for key in keys})
     assert list(findings(check(folder))) == ["id_text"]
+
+
+@pytest.mark.parametrize("key", [-1, 2**60, 1.0, True])
+def test_image_ids_that_evaluation_cannot_count_with(folder, key):
+    folder.content["images"][0]["id"] = key
+    assert "image_invalid" in findings(check(folder))
+
+
+def test_crowds_that_are_too_many_to_be_regions(folder):
+    annotation(folder, 11)["iscrowd"] = 1
+    assert findings(check(folder)) == {}  # one may be
+    annotation(folder, 13)["iscrowd"] = 1
+    report = check(folder)
+    assert len(findings(report)["crowd_many"]) == 2 and report.fatal == []
+    assert len(report.content["annotations"]) == 4
+
+
+def test_one_mask_among_many_boxes_costs_no_box(folder):
+    for key in (11, 12, 13):
+        del annotation(folder, key)["segmentation"]
+    report = check(folder, masks=True)
+    assert findings(report) == {"mask_rare": ["annotation 14 (image 2 (2.png))"]}
+    assert len(report.content["annotations"]) == 4 and not report.has_masks

@@ -102,3 +102,17 @@ def test_real_data_sets_are_clean(name, masks):
     check_pair(*reports)
     assert [report.findings for report in reports] == [{}, {}], [str(r) for r in reports]
     assert [report.has_masks for report in reports] == [masks, masks]
+
+
+def test_what_val_alone_has_and_what_both_have(folder, tmp_path):
+    train = check(folder)
+    for entry in folder.content["annotations"]:
+        entry["category_id"] = 3
+    train.content["annotations"] = [
+        e for e in train.content["annotations"] if e["category_id"] != 3
+    ]
+    val = check(folder, "val")
+    check_pair(train, val)
+    assert val.findings["classes_unseen"] == ["'cat'"]
+    assert val.findings["file_shared"] == ["image 1 (1.png)", "image 2 (2.png)"]
+    assert val.fatal == []

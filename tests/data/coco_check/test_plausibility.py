@@ -71,3 +71,11 @@ def test_boxes_and_masks(boxes, number, kinds):
     check_masks_of_boxes(data)
     assert list(data.findings) == kinds
     assert sum(map(len, data.findings.values())) == (number if kinds else 0)
+
+
+def test_boxes_by_their_centre(boxes):
+    centred = boxes.copy()
+    centred[:, :2] += boxes[:, 2:] / 2
+    data = dataset(centred, boxes)
+    check_masks_of_boxes(data)
+    assert list(data.findings) == ["boxes_centred"] and len(data.findings["boxes_centred"]) == 30

@@ -23,6 +23,10 @@ from imted.data.coco_json import SECTIONS, load_coco
 from imted.data.pixels import BYTE_MODES, EXIF_TURNED, inspect_image
 from imted.errors import UserError
 
+LARGEST_ID = 2**53
+"""Image ids up to which every reader of json and COCO's evaluation agree."""
+MANY_CROWDS = 0.1
+"""The share of crowds from which they are no matter of single regions; COCO's is 0.012."""
 OVERHANG = 0.02
 """Pixels by which a box may leave its image: COCO rounds x and width to 1/100 pixel each."""
 SCALED = 0.02
@@ -79,6 +83,7 @@ def check_dataset(
         check_box_form(data, sizes)
         _check_annotations(data, sizes)
         check_masks_of_boxes(data)
+        _check_crowds(data)
     if masks and data.has_masks:
         _drop_maskless(data)
     for section in sections if image_root is not None else ():
@@ -103,6 +108,20 @@ def check_pair(train: CheckedJson, val: CheckedJson) -> None:
             val.add("category_mismatch", f"category {key} is {in_train} in train, {in_val} in val")
     if val.masks and train.has_masks and not val.has_masks:
         val.add("mask_mismatch", os.path.basename(val.json_file))
+    learned, wanted = (
+        {e["category_id"] for e in data.content["annotations"] if not e["iscrowd"]}
+        for data in (train, val)
+    )
+    for key in sorted(wanted - learned):
+        val.add("classes_unseen", f"{names[1].get(key)!r}")
+    known = {_file_of(train, image) for image in train.content["images"]}
+    for image in val.content["images"]:
+        if _file_of(val, image) in known:
+            val.add("file_shared", name_image(image))
+
+
+def _file_of(data: CheckedJson, image: Mapping[str, Any]) -> str:
+    return os.path.realpath(os.path.join(data.image_root, image["file_name"]))
 
 
 def _check_names(data: CheckedJson, section: str) -> None:
@@ -115,7 +134,8 @@ def _check_names(data: CheckedJson, section: str) -> None:
             data.add("category_number", f"category {key!r} ({name})")
             name = entry["name"] = str(name)
         item = name_image(entry) if section == "images" else f"category {key!r} ({name!r})"
-        if type(key) is not int or not _is_text(name):
+        of_image = section == "images" and type(key) is int
+        if type(key) is not int or not _is_text(name) or (of_image and not 0 <= key <= LARGEST_ID):
             data.add(invalid, item)
             continue
         for kind in sorted({repeated[i] for i, v in enumerate((key, name)) if v in seen}):
@@ -194,18 +214,25 @@ def _check_annotations(data: CheckedJson, sizes: Mapping[int, Size]) -> None:
     categories = {category["id"] for category in data.content["categories"]}
     ids = [entry["id"] for entry in data.content["annotations"] if type(entry.get("id")) is int]
     free, used, kept = itertools.count(max([0, *ids]) + 1), set(), []
+    objects: dict[tuple, list[Any]] = {}
     for entry, image in data.annotated():
         name = name_annotation(entry, image)
         size = sizes.get(image["id"]) if image else None
         stated = entry.pop("segmentation", None) or None
         mask = usable_part(stated, size)
-        if mask and entry.get("bbox") is None:
+        box = entry.get("bbox")
+        if mask and not (is_box(box) and min(box[2:]) > 0):
             data.add("box_absent", name)
             entry["bbox"] = box_of_mask(mask)
         fault, detail = _fault(entry, image, categories, size)
         if fault:
             data.add(fault, name + detail)
             continue
+        same = objects.setdefault((image["id"], entry["category_id"], *entry["bbox"]), [])
+        if mask in same:
+            data.add("annotation_duplicate", name)
+            continue
+        same.append(mask)
         key = entry.get("id")
         valid = type(key) is int and key > 0
         if not valid or key in used:
@@ -264,8 +291,23 @@ def _fill_fields(data: CheckedJson, entry: dict, name: str) -> None:
         entry["iscrowd"] = 0
 
 
+def _check_crowds(data: CheckedJson) -> None:
+    """Find crowds that are too many to be what COCO means by one."""
+    entries = list(data.annotated())
+    crowds = [(entry, image) for entry, image in entries if entry["iscrowd"]]
+    if len(crowds) > 1 and len(crowds) >= MANY_CROWDS * len(entries):
+        for entry, image in crowds:
+            data.add("crowd_many", name_annotation(entry, image))
+
+
 def _drop_maskless(data: CheckedJson) -> None:
-    """Leave out annotations without a mask: Detectron2 cannot mix them with others."""
+    """Leave out annotations without a mask, or the masks: Detectron2 cannot mix them."""
+    with_mask = sum("segmentation" in entry for entry in data.content["annotations"])
+    if 2 * with_mask < len(data.content["annotations"]):
+        for entry, image in data.annotated():
+            if entry.pop("segmentation", None):
+                data.add("mask_rare", name_annotation(entry, image))
+        return
     for entry, image in data.annotated():
         if "segmentation" not in entry:
             data.add("mask_absent", name_annotation(entry, image))

@@ -20,7 +20,8 @@ FATAL = {
     "both files",
     "mask_mismatch": "masks in train but none in val; add masks to val or choose the config "
     "without masks",
-    "image_invalid": "images without an integer id or a file name; correct them in the json",
+    "image_invalid": "images without a file name or an integer id from 0 to 2^53; correct them in "
+    "the json",
     "image_repeated": "image ids that repeat; give each image its own id",
     "file_repeated": "file names that repeat; merge the images into one entry",
     "image_missing": "missing image files; correct the image root or take these images out of the "
@@ -37,6 +38,8 @@ FATAL = {
     "the image's width and height: COCO counts pixels",
     "boxes_xyxy": "boxes that leave the image as [x, y, width, height], where all are inside as "
     "[x1, y1, x2, y2]; write width and height instead of the second corner",
+    "boxes_centred": "boxes whose x and y are their centre, as the masks tell; write the upper "
+    "left corner, or take the boxes from the masks",
     "box_not_mask": "boxes that have nothing to do with their masks (IoU below 0.1), half of all "
     "or more; correct one of the two",
     "category_unknown": "annotations of a category that the json does not have; add the category "
@@ -52,6 +55,10 @@ DOUBTFUL = {
     "Detectron2 shows the model the turned image: see that the annotations belong to that",
     "boxes_many_outside": "boxes that reach outside the image are a fifth of all or more; they are "
     "clipped: see that the boxes are of these images and of their scale",
+    "crowd_many": "annotations marked iscrowd=1 are a tenth of all or more; they are regions of "
+    "which nothing is learned: write 0 if each is an object (CVAT writes 1 for what was brushed)",
+    "classes_unseen": "classes with objects in val and none in train; they can't be learned",
+    "file_shared": "image files that are in train, too; an evaluation on them says little",
     "some_box_not_mask": "boxes that have nothing to do with their masks (IoU below 0.1); see "
     "which of the two is right",
 }
@@ -63,10 +70,12 @@ REPAIRED = {
     "boxes count in its pixels",
     "image_unknown": "annotations of an image that the json does not have; dropped",
     "box_invalid": "boxes that are not four finite numbers [x, y, width, height]; dropped",
-    "box_absent": "annotations without a box but with a mask; the mask's box is used",
+    "box_absent": "annotations without a box of an area but with a mask; the mask's box is used",
     "box_empty": "boxes of no area; dropped",
     "box_off_image": "boxes entirely outside the image; dropped",
     "box_outside": "boxes that reach outside the image; clipped to the image",
+    "annotation_duplicate": "annotations that state an object once more, of the same image, class, "
+    "box and mask; the copies are dropped",
     "annotation_repeated": "annotation ids that repeat; renumbered",
     "annotation_id": "annotation ids that are not a positive integer (COCO's evaluation counts a "
     "detection matched to annotation 0 as wrong); renumbered",
@@ -77,6 +86,7 @@ REPAIRED = {
     "image; the polygon is dropped",
     "mask_unusable": "masks that are malformed, empty or not of the image's size; the mask is "
     "dropped",
+    "mask_rare": "masks where most objects have none; dropped, and boxes alone are learned",
     "mask_absent": "annotations without a mask where others have one; dropped, since the model "
     "learns masks; a config without masks keeps their boxes",
 }
@@ -144,7 +154,7 @@ class CheckedJson:
 
     @property
     def has_masks(self) -> bool:
-        """Whether any annotation has a usable mask."""
+        """Whether any annotation has a usable mask, after the check: half of all or more."""
         return any(annotation.get("segmentation") for annotation in self.content["annotations"])
 
     @property

@@ -71,7 +71,7 @@ def box_of_mask(mask: Any) -> list[float]:
 def _is_usable_rle(mask: dict, size: Size | None) -> bool:
     """Tell whether a run-length encoding, its counts a list or text, is of the image's size.
 
-    It must have pixels and be readable; that text is too short can't be seen.
+    It must have pixels, be readable, and reach to the last pixel.
     """
     stated: Any = mask.get("size")
     counts = mask.get("counts")
@@ -83,10 +83,33 @@ def _is_usable_rle(mask: dict, size: Size | None) -> bool:
                 return False
             mask = mask_util.frPyObjects(mask, *stated)
         usable = bool(mask_util.area(mask) > 0)
-        mask_util.decode(mask)
+        counts, decoded = mask["counts"], mask_util.decode(mask)
+        text = counts if isinstance(counts, str) else counts.decode()
+        if mask_util.encode(decoded)["counts"].decode() != text:  # written in another way, or short
+            usable = usable and sum(_runs(text)) == stated[0] * stated[1]
     except (TypeError, ValueError, KeyError, AttributeError):
         return False
     return usable
+
+
+def _runs(text: str) -> list[int]:
+    """Return the lengths of a compressed RLE's runs, as pycocotools' maskApi writes them.
+
+    Each is a number of 5 bits a character, the lowest first; a 6th bit says that it goes on. From
+    the fourth on it is the difference to the run before the last.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            if bits & 0x10:  # a negative number
+                value -= 1 << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs
 
 
 def _is_usable_polygon(points: Any, size: Size | None) -> bool:
