@@ -6,6 +6,7 @@ from detectron2.engine import SimpleTrainer
 from paths import CONFIG
 
 from imted.errors import UserError
+from imted.training.trainer import Trainer
 
 
 def metrics(folder):
@@ -321,3 +322,21 @@ def test_patience_needs_something_to_look_at(train_net, tmp_path, capsys, missin
     words = (f"train.output_dir={tmp_path}", "train.early_stop.patience=2", missing)
     assert train_net(*words) == 1
     assert "needs evaluations to look at" in capsys.readouterr().err
+
+
+def test_a_metric_without_a_value_gives_way_to_another(train_net, trained, tmp_path, capsys):
+    # The toy's APs is NaN: it has no such objects.
+    words = ("train.best_metric=bbox/APs", "train.early_stop.patience=1", "train.eval_period=1")
+    assert train_net(*words, f"train.output_dir={tmp_path / 'b'}", "train.max_iter=3") == 0
+    assert "the best weights are those of the best bbox/AP" in capsys.readouterr().out
+    record = json.loads((tmp_path / "b/model_best.json").read_text())
+    assert record["metric"] == "bbox/AP" and (tmp_path / "b/model_best.pth").is_file()
+    assert train_net("--resume", *words, f"train.output_dir={tmp_path / 'b'}") == 0
+
+
+def test_skipped_iterations_are_counted_at_the_end(train_net, tmp_path, capsys, monkeypatch):
+    steps = iter([True, False, False])
+    monkeypatch.setattr(Trainer, "_agree", lambda self, finite: next(steps))
+    words = ("train.max_iter=3", f"train.output_dir={tmp_path}", "train.eval_period=0")
+    assert train_net(*words) == 0
+    assert "2 of 3 iterations were skipped" in capsys.readouterr().out

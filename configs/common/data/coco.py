@@ -12,7 +12,7 @@ from imted.data.train_loader import build_train_loader
 dataloader = OmegaConf.create()
 
 dataloader.train = L(build_train_loader)(
-    dataset=L(dataset_dicts)(names="coco_2017_train"),
+    dataset=L(dataset_dicts)(names="coco_2017_train", filter_empty=True),
     mapper=L(DatasetMapper)(
         is_train=True,
         augmentations=[

@@ -4,12 +4,17 @@ import logging
 from collections.abc import Mapping
 
 from detectron2.config import instantiate
+from detectron2.evaluation import COCOEvaluator
+from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 
 from imted.data.dataset import Split
 from imted.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+COCO_DETECTIONS = 100
+"""Of an image, those of the highest scores, which COCO's evaluation counts by default."""
 
 
 def complete_from_dataset(cfg: DictConfig, training: bool = True) -> dict[str, Split]:
@@ -40,8 +45,34 @@ def complete_from_dataset(cfg: DictConfig, training: bool = True) -> dict[str, S
         _complete_classes(heads, list(found[split].classes.values()), json_file)
         if heads.get("mask_head") is not None:
             _complete_masks(cfg, found[split], json_file)
+    if "val" in found:
+        _complete_limit(cfg, found["val"].most)
     register_dataset(cfg, found)
     return found
+
+
+def _complete_limit(cfg: DictConfig, most: int) -> None:
+    """Let COCO's evaluation count as many detections of an image as the detector keeps.
+
+    Args:
+        cfg: The config, completed in place.
+        most: Objects in the test image that has the most.
+    """
+    kept = OmegaConf.select(cfg, "model.roi_heads.box_predictor.test_topk_per_image")
+    evaluator = OmegaConf.select(cfg, "dataloader.evaluator")
+    if kept is None or evaluator is None:
+        return
+    target = evaluator.get("_target_")
+    target = locate(target) if isinstance(target, str) else target
+    follows = target is COCOEvaluator and evaluator.get("max_dets_per_image") is None
+    if follows and kept > COCO_DETECTIONS:
+        OmegaConf.update(cfg, "dataloader.evaluator.max_dets_per_image", kept, force_add=True)
+    if most > kept:
+        logger.warning(
+            "A test image has %d objects, and a detector keeps %d detections of an image: AP can't "
+            "come near 100. model.roi_heads.box_predictor.test_topk_per_image=%d keeps more.",
+            *(most, kept, most),
+        )
 
 
 def register_dataset(cfg: DictConfig, found: Mapping[str, Split]) -> None:

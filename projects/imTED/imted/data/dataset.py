@@ -8,6 +8,7 @@ names           dataset_dicts   what is registered, as Detectron2's dicts for a 
 import difflib
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +46,8 @@ class Split:
         counts: "2000 images (80 without annotations), 4862 annotations".
         repairs: A sentence for each kind of problem that was repaired.
         warnings: One for each kind that may be a fault.
+        most: Objects in the image that has the most.
+        empty: Images without annotations.
     """
 
     json_file: str
@@ -55,6 +58,8 @@ class Split:
     counts: str
     repairs: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    most: int = 0
+    empty: int = 0
 
 
 def read_coco(json_file: str, *sections: str) -> dict[str, Any]:
@@ -224,6 +229,8 @@ def write_repaired(data: CheckedJson, output_dir: str) -> Split:
         counts=f"{len(data.content['images'])} images{empty}, {len(entries)} annotations",
         repairs=tuple(data.sentences(REPAIRED)),
         warnings=tuple(data.sentences(DOUBTFUL)),
+        most=max(Counter(e["image_id"] for e in entries if not e["iscrowd"]).values(), default=0),
+        empty=data.num_empty,
     )
 
 

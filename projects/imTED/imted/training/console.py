@@ -141,6 +141,10 @@ def show_start(run: Run, resumed: bool) -> None:
             logger.warning("%s: %s.", facts.json_file, warning)
         for repair in facts.repairs:
             _row("", f"repaired: {repair}")
+        if split == "train" and facts.empty:
+            key = "dataloader.train.dataset.filter_empty"
+            if OmegaConf.select(run.cfg, key, default=True):
+                _row("", f"images without annotations are left out; {key}=false trains on them")
     if run.found:
         facts = next(iter(run.found.values()))
         classes = list(facts.classes.values())
@@ -212,12 +216,32 @@ def format_results(results: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def show_end(cfg: DictConfig, iterations: int, results: Mapping[str, Any], seconds: float) -> None:
-    """Show what a training has reached, which files it left, and what to type next."""
+def show_end(
+    cfg: DictConfig,
+    iterations: int,
+    results: Mapping[str, Any],
+    seconds: float,
+    bad_steps: int = 0,
+) -> None:
+    """Show what a training has reached, which files it left, and what to type next.
+
+    Args:
+        cfg: The config.
+        iterations: How many it had.
+        results: Of its last evaluation.
+        seconds: What it took.
+        bad_steps: Iterations that were skipped.
+    """
     folder = cfg.train.output_dir
     logger.info("")
     many = "s"[: iterations != 1]
     _row("done", f"{iterations} iteration{many}, {_duration(seconds)}")
+    if bad_steps:
+        logger.warning(
+            "%d of %d iterations were skipped, as their loss or gradient wasn't finite: lower "
+            "optimizer.lr, or set train.clip_grad.enabled=true or train.amp.dtype=bf16.",
+            *(bad_steps, iterations),
+        )
     if results:
         _row("result", format_results(results))
     best = read_best(folder) if results and _is_file(folder, BEST) else None

@@ -18,13 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
 from imted.atomic import write_json
-from imted.checkpoint import load_trained, require_finite
+from imted.checkpoint import load_trained, read_description, require_finite
+from imted.checkpoint.classes import extend_classes
 from imted.compat import evaluate_coco_in_cpp
 from imted.config.load import build
 from imted.config.resolve import Run
 from imted.errors import UserError
 from imted.run_folder import FINAL, RESULTS
 from imted.training.console import format_results, prints_to_log, show_weights
+from imted.training.describe import registered_categories
 from imted.training.stopping import stop_between_batches
 
 logger = logging.getLogger(__name__)
@@ -108,7 +110,35 @@ def evaluate_checkpoint(run: Run) -> dict[str, Any]:
     model = build(run.cfg.model, "model").to(run.device)
     report = load_trained(model, path, averaged=run.cfg.train.ema.enabled)
     show_weights(report)
+    _match_classes(model, path, run.cfg)
     return do_test(run, model)
+
+
+def _match_classes(model: torch.nn.Module, path: str, cfg: DictConfig) -> None:
+    """Let a detector number its classes as the test set does, which may differ from its own json's.
+
+    Raises:
+        UserError: The two don't have the same classes.
+    """
+    description, categories = read_description(path), registered_categories(cfg)
+    if description is None or not categories:
+        return
+    own, theirs = list(description.classes), list(categories.values())
+    if own == theirs:
+        return
+    if sorted(own) != sorted(theirs):
+        foreign = sorted(set(theirs) ^ set(own))
+        raise UserError(
+            f"The classes of {path} (train.init_checkpoint) are {', '.join(own[:8])}, those of the "
+            f"test set {', '.join(theirs[:8])}: {foreign[0]!r} is not in both. Evaluate it on a "
+            "json with the same names of classes."
+        )
+    model.load_state_dict(extend_classes(model.state_dict(), own, theirs, path))
+    logger.warning(
+        "The test set numbers the classes otherwise than the json that %s was trained on: they are "
+        "matched by their names.",
+        path,
+    )
 
 
 def _plain(results: Any) -> Any:

@@ -1,6 +1,7 @@
 """Hooks and writers beyond Detectron2's own."""
 
 import logging
+import math
 import os
 import random
 import re
@@ -130,6 +131,10 @@ class EvaluationHook(EvalHook):
             super().after_train()
 
 
+FALLBACK = "bbox/AP"
+"""The metric of the best weights where `train.best_metric` has no value."""
+
+
 class CatchUpHook(HookBase):
     """Before the first iteration, do what hooks had to do after the last one before `--resume`."""
 
@@ -152,10 +157,13 @@ class BestCheckpointer(D2BestCheckpointer):
     Writes a record beside the weights, see `imted.run_folder.read_best`.
     """
 
+    _val_metric: str
+
     def before_train(self) -> None:
         """Read the record of the run that is resumed."""
         record = read_best(self._checkpointer.save_dir) if self.trainer.start_iter > 0 else None
-        if record and record["metric"] == self._val_metric:
+        if record and record["metric"] in (self._val_metric, FALLBACK):
+            self._val_metric = record["metric"]
             self.best_metric, self.best_iter = record["value"], record["iteration"]
 
     def after_train(self) -> None:
@@ -165,6 +173,7 @@ class BestCheckpointer(D2BestCheckpointer):
 
     def _best_checking(self) -> None:
         before = self.best_iter
+        self._fall_back()
         super()._best_checking()
         if self.best_iter != before:  # the weights are written: now what is said of them
             record = {
@@ -173,6 +182,18 @@ class BestCheckpointer(D2BestCheckpointer):
                 "iteration": self.best_iter,
             }
             write_json(record, os.path.join(self._checkpointer.save_dir, BEST_RECORD))
+
+    def _fall_back(self) -> None:
+        """Take another metric for one that the test set gives no value, which is NaN."""
+        latest = self.trainer.storage.latest()
+        known = {name for name, (value, _) in latest.items() if math.isfinite(value)}
+        if self.best_iter is None and FALLBACK in known and self._val_metric not in known:
+            logger.warning(
+                'train.best_metric is "%s", which has no value on this test set (no such objects): '
+                "the best weights are those of the best %s.",
+                *(self._val_metric, FALLBACK),
+            )
+            self._val_metric = FALLBACK
 
 
 class EarlyStopHook(HookBase):

@@ -96,7 +96,7 @@ def do_train(run: Run, resume: bool = False) -> None:
     _train(trainer, start_iter, cfg)
     _save_mae(model, cfg.train.output_dir)
     if comm.is_main_process():
-        show_end(cfg, trainer.max_iter, results, time.perf_counter() - start)
+        show_end(cfg, trainer.max_iter, results, time.perf_counter() - start, trainer.bad_steps)
 
 
 def _evaluation_is_due(cfg: DictConfig, start_iter: int) -> bool:

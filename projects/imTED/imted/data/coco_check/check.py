@@ -220,7 +220,7 @@ def _check_annotations(data: CheckedJson, sizes: Mapping[int, Size]) -> None:
         size = sizes.get(image["id"]) if image else None
         stated = entry.pop("segmentation", None) or None
         mask = usable_part(stated, size)
-        box = entry.get("bbox")
+        box: Any = entry.get("bbox")
         if mask and not (is_box(box) and min(box[2:]) > 0):
             data.add("box_absent", name)
             entry["bbox"] = box_of_mask(mask)
@@ -228,7 +228,7 @@ def _check_annotations(data: CheckedJson, sizes: Mapping[int, Size]) -> None:
         if fault:
             data.add(fault, name + detail)
             continue
-        same = objects.setdefault((image["id"], entry["category_id"], *entry["bbox"]), [])
+        same = objects.setdefault((entry["image_id"], entry["category_id"], *entry["bbox"]), [])
         if mask in same:
             data.add("annotation_duplicate", name)
             continue
