@@ -15,15 +15,15 @@ NAMES = {7: "disc", 2: "ring", 9: "star"}  # not in the order of the ids
 def make_content(counts: dict[int, dict[int, int]], crowds: dict[int, int] | None = None) -> dict:
     """Make a data set: counts[image][category] instances, and crowds[image] of category 2."""
     entries = [
-        {"image_id": i, "category_id": c, "iscrowd": 0, "bbox": [1, 1, 9, 9], "area": 81}
+        {"image_id": i, "category_id": c, "iscrowd": 0, "bbox": [1 + n, 1, 9, 9], "area": 81}
         for i, by_category in counts.items()
         for c, number in by_category.items()
-        for _ in range(number)
+        for n in range(number)
     ]
     entries += [
-        {"image_id": i, "category_id": 2, "iscrowd": 1, "bbox": [0, 0, 20, 20], "area": 400}
+        {"image_id": i, "category_id": 2, "iscrowd": 1, "bbox": [n, 0, 20, 20], "area": 400}
         for i, number in (crowds or {}).items()
-        for _ in range(number)
+        for n in range(number)
     ]
     return {
         "images": [

@@ -10,9 +10,10 @@ from prepare_low_shot import choose_images
 def content():
     """200 images with as many annotations as their id modulo 4."""
     images = [{"id": i, "file_name": f"{i}.jpg"} for i in range(1, 201)]
-    box = {"bbox": [0, 0, 4, 4], "area": 16}
     entries = [
-        {"image_id": i["id"], "category_id": 1, **box} for i in images for _ in range(i["id"] % 4)
+        {"image_id": i["id"], "category_id": 1, "bbox": [n, 0, 4, 4], "area": 16}
+        for i in images
+        for n in range(i["id"] % 4)
     ]
     entries = [{"id": k, "iscrowd": k % 2, **entry} for k, entry in enumerate(entries, 1)]
     return {"images": images, "annotations": entries, "categories": [{"id": 1, "name": "a"}]}

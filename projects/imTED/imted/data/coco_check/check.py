@@ -228,7 +228,8 @@ def _check_annotations(data: CheckedJson, sizes: Mapping[int, Size]) -> None:
         if fault:
             data.add(fault, name + detail)
             continue
-        same = objects.setdefault((entry["image_id"], entry["category_id"], *entry["bbox"]), [])
+        kind = (entry["image_id"], entry["category_id"], bool(entry.get("iscrowd")))
+        same = objects.setdefault((*kind, *entry["bbox"]), [])
         if mask in same:
             data.add("annotation_duplicate", name)
             continue
