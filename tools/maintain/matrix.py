@@ -61,17 +61,22 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / "build/matrix", metavar="FOLDER",
                         help="for the environments and logs (%(default)s)")  # fmt: skip
     parser.add_argument("--only", nargs="+", choices=[e.name for e in ENVIRONMENTS],
-                        help="these environments; the table isn't written")  # fmt: skip
+                        help="these environments; the others' rows stay as they were")  # fmt: skip
     parser.add_argument("--detectron2", default=DETECTRON2, metavar="SOURCE",
                         help="the newest Detectron2, as pip takes it (%(default)s)")  # fmt: skip
     args = parser.parse_args()
+    folder = args.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for environment in ENVIRONMENTS:
+        saved = folder / f"{environment.name}.json"
         if args.only is None or environment.name in args.only:
-            rows.append(try_out(environment, args.folder.resolve(), args.detectron2))
-            print("| " + " | ".join(rows[-1].values()) + " |", flush=True)
-    if args.only is None:
-        write_table(rows)
+            row = try_out(environment, folder, args.detectron2)
+            print("| " + " | ".join(row.values()) + " |", flush=True)
+            saved.write_text(json.dumps(row))
+        if saved.is_file():
+            rows.append(json.loads(saved.read_text()))
+    write_table(rows)
     return int(any("failed" in value for row in rows for value in row.values()))
 
 
@@ -82,7 +87,6 @@ def try_out(environment: Environment, folder: Path, detectron2: str) -> dict[str
     if base is None:
         return row | {"Python": f"failed: no {' or '.join(environment.pythons)} here"}
     log = folder / f"{environment.name}.log"
-    folder.mkdir(parents=True, exist_ok=True)
     log.write_text("")
     python = folder / environment.name / "bin/python"
     shutil.rmtree(folder / environment.name, ignore_errors=True)
