@@ -51,16 +51,13 @@ what it writes
 @exit_status
 def main(argv: list[str] | None = None) -> int:
     """Run the sweep, or report on what has been run."""
-    args = _parser().parse_args(argv)
+    args = _parser().parse_intermixed_args(argv)
     if args.report:
         text = report(args.report, args.output or args.report[0], args.baseline, args.metrics)
         print(text)
         return 0
     if not args.config_file or not args.output:
         raise UserError("A sweep needs --config-file and --output (or --report FOLDER).")
-    for word in args.opts:
-        if word.startswith("-"):
-            raise UserError(f"{word} is an option; options come before all key=value.")
     for word in args.metrics or ():
         if "=" in word:
             raise UserError(f"--metrics {word} is no metric; put another option after --metrics.")
@@ -178,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--baseline", metavar="NAME", help="what others are compared with (the first)")
     add("--metrics", nargs="+", metavar="NAME",
         help="such as AP or bbox/AP50 (all but the AP of single classes)")  # fmt: skip
-    add("opts", nargs=argparse.REMAINDER, metavar="key=value", help="see below")
+    add("opts", nargs="*", metavar="key=value", help="see below")
     return parser
 
 

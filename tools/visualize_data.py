@@ -73,8 +73,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--num", type=int, default=20, metavar="N", help="pictures to draw (%(default)s)")
     add("--seed", type=int, help="draw a random choice of images, not an even one by image id")
     allowed.add_option(parser)
-    add("opts", nargs=argparse.REMAINDER, metavar="key=value", help="overrides of the config")
-    args = parser.parse_args(argv)
+    add("opts", nargs="*", metavar="key=value", help="overrides of the config")
+    args = parser.parse_intermixed_args(argv)
     if args.num < 1:
         raise UserError(f"--num is {args.num}; give at least 1.")
     if args.source == "prediction" and not args.predictions:

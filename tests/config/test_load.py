@@ -109,7 +109,7 @@ def test_last_override_of_a_key_counts(path):
         ("model.norm=torch.nn.LayerNorm", "model.norm must be a function or class"),
         ("optimizer.lr=${train.nothing}", "optimizer.lr: ${train.nothing} doesn't name a value"),
         ("train.max_iter 5", "write key=value"),
-        ("--resume", "--resume is an option; options come before all key=value"),
+        ("--resume", "--resume is an option, where a key=value is due"),
         ("=5", "write key=value"),
     ],
 )

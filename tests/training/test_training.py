@@ -324,6 +324,11 @@ def test_patience_needs_something_to_look_at(train_net, tmp_path, capsys, missin
     assert "needs evaluations to look at" in capsys.readouterr().err
 
 
+def test_an_option_counts_after_the_overrides_too(train_net, trained, capsys):
+    assert train_net(f"train.output_dir={trained}", "train.max_iter=7", "--resume") == 0
+    assert checkpoint(trained)["iteration"] == 6
+
+
 def test_a_metric_without_a_value_gives_way_to_another(train_net, trained, tmp_path, capsys):
     # The toy's APs is NaN: it has no such objects.
     words = ("train.best_metric=bbox/APs", "train.early_stop.patience=1", "train.eval_period=1")

@@ -125,7 +125,7 @@ def test_a_signal_saves_and_leaves_nothing_behind(sweep, tmp_path, background):
 
 
 def test_commands_to_run_elsewhere(sweep, tmp_path):
-    process = sweep("--launcher", "print", "optimizer.lr=0.1,0.2")
+    process = sweep("optimizer.lr=0.1,0.2", "--launcher", "print")  # in any order
     out, err = process.communicate(timeout=240)
     assert out.splitlines() == [
         f"python train_net.py --config-file {CONFIG} optimizer.lr={rate} "

@@ -74,7 +74,7 @@ def override_config(cfg: DictConfig, overrides: Sequence[str], path: str) -> Non
         key, equals, text = override.partition("=")
         key = key.strip()
         if key.startswith("-"):
-            raise UserError(f"{override} is an option; options come before all key=value.")
+            raise UserError(f"{override} is an option, where a key=value is due.")
         if not equals or not key or " " in key:
             raise UserError(f'"{override}" isn\'t an override; write key=value, without spaces.')
         _assign(cfg, key, _parse(key, text, _present(cfg, key, path)), path)

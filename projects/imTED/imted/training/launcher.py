@@ -91,14 +91,14 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--dist-url", default="auto", metavar="URL",
         help="where the processes meet; auto on one machine, else tcp://HOST:PORT")  # fmt: skip
     allowed.add_option(parser)
-    add("opts", nargs=argparse.REMAINDER, metavar="key=value", help="see below")
+    add("opts", nargs="*", metavar="key=value", help="see below")
     return parser
 
 
 @exit_status
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit status; a user's error prints one line."""
-    args = argument_parser().parse_args(argv)
+    args = argument_parser().parse_intermixed_args(argv)
     try:
         with STOP.handled():
             _main(args)
