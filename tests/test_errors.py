@@ -16,6 +16,18 @@ def fail(error):
         (PermissionError(13, "Permission denied", "x"), "x: Permission denied."),
         (OSError("disk full"), "disk full."),
         (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
+            ),
+            "The memory is full; lower the batch size or num_workers.",
+        ),
+        (
+            RuntimeError("unable to write to file </torch_12_34>: No space left on device (28)"),
+            "The shared memory (/dev/shm) is full, by which processes hand over images: enlarge it "
+            "(docker run --shm-size=8g), or set dataloader.train.num_workers=0 and "
+            "dataloader.test.num_workers=0.",
+        ),
+        (
             NotImplementedError(
                 "The operator 'aten::nms' is not currently implemented for the MPS device. If you "
                 "want this op to be added, comment on an issue.\nAs a temporary fix, ..."
@@ -53,3 +65,24 @@ def test_a_bug_keeps_its_trace():
 @pytest.mark.parametrize(("result", "status"), [(None, 0), (0, 0), (1, 1)])
 def test_status_is_that_of_main_or_0(result, status):
     assert exit_status(lambda: result)() == status
+
+
+def test_ctrl_c_is_one_line(capsys):
+    assert exit_status(fail)(KeyboardInterrupt()) == 130
+    assert capsys.readouterr() == ("", "Stopped by Ctrl-C.\n")
+
+
+@pytest.mark.slow
+def test_a_reader_who_has_had_enough_ends_a_command_quietly(new_python, tmp_path):
+    """As `| head -1` does."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\n"
+        "from imted.errors import exit_status\n"
+        "read, write = os.pipe()\n"
+        "os.close(read)\n"
+        "os.dup2(write, 1)\n"
+        "sys.exit(exit_status(lambda: print('x' * 100_000))())\n"
+    )
+    done = new_python(script)
+    assert (done.returncode, done.stderr) == (1, "")

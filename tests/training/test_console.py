@@ -2,6 +2,7 @@
 
 import logging
 import re
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,23 @@ def test_colours_of_libraries_stay_out_of_the_log(tmp_path):
 )
 def test_results_in_one_line(results, line):
     assert format_results(results) == line
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+@pytest.mark.parametrize("stream", ["closed", "full"])
+def test_a_training_goes_on_without_its_console(new_python, toy_config, tmp_path, stream):
+    script = tmp_path / "script.py"
+    opened = "os.open('/dev/full', os.O_WRONLY)" if stream == "full" else "write"
+    script.write_text(
+        "import os, sys\n"
+        "from imted.training.launcher import main\n"
+        "read, write = os.pipe()\n"
+        "os.close(read)\n"
+        f"os.dup2({opened}, 1)\n"
+        f"sys.exit(main(['--config-file', {toy_config!r}, 'train.output_dir={tmp_path}/run']))\n"
+    )
+    done = new_python(script)
+    assert "Logging error" not in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "run/model_final.pth").is_file()
+    assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import ParamSpec
@@ -39,13 +40,19 @@ def sentence_of(error: BaseException) -> str | None:
             "The GPU's memory is full; lower dataloader.train.total_batch_size, or save memory as "
             "docs/training.md has it."
         )
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
         return "The memory is full; lower the batch size or num_workers."
     if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
         return (
             f"A process that loads images was ended from outside ({text.split(' exited')[0]}): "
             "mostly for want of memory; lower dataloader.train.num_workers, and go on with "
             "--resume."
+        )
+    if isinstance(error, RuntimeError) and _OF_SHARED_MEMORY.search(text):
+        return (
+            "The shared memory (/dev/shm) is full, by which processes hand over images: enlarge it "
+            "(docker run --shm-size=8g), or set dataloader.train.num_workers=0 and "
+            "dataloader.test.num_workers=0."
         )
     if isinstance(error, NotImplementedError) and (missing := _OF_DEVICES.search(text)):
         operator, device = missing.groups()
@@ -64,6 +71,10 @@ _OF_PEERS = ("Connection closed by peer", "Connection reset by peer", "Broken pi
 """What gloo says on the other processes."""
 
 
+_OF_SHARED_MEMORY = re.compile(
+    r"unable to \w+.*(shared memory|/torch_)|out of shared memory", re.DOTALL
+)
+"""What torch says where a block doesn't fit into it."""
 _OF_DEVICES = re.compile(r"(?:operator|run) '([\w:.]+)'.*?\b(MPS|XPU)\b", re.DOTALL)
 """What torch says of an operator that a device of these lacks."""
 
@@ -80,17 +91,33 @@ def print_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def discard_stdout() -> None:
+    """Let all that is printed from here on go nowhere, as its reader has gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def exit_status(main: Callable[P, int | None]) -> Callable[P, int]:
     """Make a command line's `main` return its exit status, 0 unless it says otherwise.
 
-    What `sentence_of` has a sentence for is printed as one line: status 1.
+    What `sentence_of` has a sentence for is printed as one line: status 1. Where nobody reads on
+    what it prints, as in `| head -1`, it ends without a word: status 1. Ctrl-C: status 130.
     """
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
         print_any_text()
         try:
-            return main(*args, **kwargs) or 0
+            status = main(*args, **kwargs) or 0
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:
+            discard_stdout()
+            return 1
+        except KeyboardInterrupt:
+            print("Stopped by Ctrl-C.", file=sys.stderr)
+            return 128 + signal.SIGINT
         except Exception as error:
             message = sentence_of(error)
             if message is None:

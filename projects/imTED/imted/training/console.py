@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 import imted
 from imted.checkpoint import LoadReport
 from imted.config.resolve import Run
-from imted.errors import print_any_text, sentence_of
+from imted.errors import discard_stdout, print_any_text, sentence_of
 from imted.run_folder import BEST, CONFIG, FINAL, LOG, MAE, METRICS, RESULTS, read_best
 from imted.training.trainer import Trainer
 
@@ -48,7 +48,18 @@ def silence_threads() -> None:
     threading.excepthook = hook
 
 
-class _LogFile(logging.FileHandler):
+class _Surviving(logging.Handler):
+    """What can't be written, on a full disk or where nobody reads on, ends nothing."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # logging's name
+        error = sys.exc_info()[1]
+        if isinstance(error, BrokenPipeError):
+            discard_stdout()
+        elif not isinstance(error, OSError):
+            super().handleError(record)
+
+
+class _LogFile(_Surviving, logging.FileHandler):
     """Append to log.txt, without the colours that a library may put into a message."""
 
     def __init__(self, path: str) -> None:
@@ -61,7 +72,7 @@ class _LogFile(logging.FileHandler):
         return _ANSI.sub("", super().format(record))
 
 
-class _ConsoleHandler(logging.StreamHandler):
+class _ConsoleHandler(_Surviving, logging.StreamHandler):
     """Show what concerns the user: this project's words, progress, and warnings of anybody."""
 
     def __init__(self) -> None:
