@@ -1,11 +1,13 @@
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from imted.data.images import PretrainMapper, list_images
+from imted.data.pixels import inspect_image, read_pixels
 from imted.errors import UserError
 
 
@@ -113,3 +115,23 @@ def test_the_whole_image_or_its_mirror(tmp_path):
         if torch.equal(found, image) or torch.equal(found, image.flip(2)):
             seen[torch.equal(found, image)] += 1
     assert min(seen.values()) > 0
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
+def test_a_format_that_runs_a_program_stays_closed(tmp_path, monkeypatch, name):
+    """Pillow starts Ghostscript for an EPS, whatever its name."""
+    path = tmp_path / name
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n%%EOF\n")
+    started = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *a, **k: started.append(a))
+    for read in (inspect_image, lambda path: read_pixels(path, "RGB")):
+        with pytest.raises((UserError, UnidentifiedImageError)):
+            read(str(path))
+    assert started == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+def test_a_pipe_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UserError, match=r"pipe\.png .*no regular file"):
+        read_pixels(str(tmp_path / "pipe.png"), "RGB")

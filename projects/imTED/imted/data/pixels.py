@@ -1,6 +1,10 @@
 """Image files: which hold pixels of a byte a channel, whether they are whole, and reading them."""
 
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
 import numpy as np
 from detectron2.data import detection_utils
@@ -16,9 +20,33 @@ BYTE_MODES = frozenset(
 
 It cuts the others off at 255: a grey picture of 16 bits becomes white, one of floats black.
 """
+Image.init()
+FORMATS = tuple(
+    name
+    for name in ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+    if name in Image.OPEN  # AVIF from Pillow 11.3 on
+)
+"""Pillow's names of the formats that are read.
+
+Others stay closed: for an EPS, whatever its name, Pillow starts Ghostscript.
+"""
 EXIF_TURNED = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
 DEEP = "more than 8 bits a channel (Pillow's mode {mode}), which would be cut off, not scaled"
+
+
+@contextmanager
+def open_image(path: str) -> Iterator[tuple[Image.Image, IO[bytes]]]:
+    """Open an image file of one of the `FORMATS`, and give its picture, not decoded, and the file.
+
+    Raises:
+        UserError: It is no file that ends, but a pipe, say.
+        PIL.UnidentifiedImageError: It is no image of these formats.
+    """
+    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        raise UserError(f"{path} is no regular file.")
+    with PathManager.open(path, "rb") as file:
+        yield Image.open(file, formats=FORMATS), file
 
 
 def read_pixels(path: str, channels: str) -> np.ndarray:
@@ -35,7 +63,7 @@ def read_pixels(path: str, channels: str) -> np.ndarray:
         UserError: It can't be read, or has more than 8 bits a channel.
     """
     try:
-        with PathManager.open(path, "rb") as file, Image.open(file) as image:
+        with open_image(path) as (image, _):
             mode = image.mode
         pixels = detection_utils.read_image(path, format=channels)
     except Exception as error:  # whatever a decoder raises, the file is at fault
@@ -55,8 +83,7 @@ def inspect_image(path: str) -> tuple[int, int, int, str]:
         Width and height as Detectron2 reads the image (its EXIF rotation applied), the EXIF
         orientation, 1 for an upright image, and Pillow's mode.
     """
-    with PathManager.open(path, "rb") as file:
-        image = Image.open(file)
+    with open_image(path) as (image, file):
         width, height = image.size
         # PNG's own getexif() would decode all pixels first.
         orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
@@ -68,7 +95,7 @@ def inspect_image(path: str) -> tuple[int, int, int, str]:
             ends = file.read()
         if image_format != "PNG" and ends != b"\xff\xd9":  # verify() reads no pixels
             file.seek(0)
-            Image.open(file).load()
+            Image.open(file, formats=FORMATS).load()
     if orientation in EXIF_TURNED:
         width, height = height, width
     return width, height, orientation, mode

@@ -11,12 +11,10 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
-from imted.data.pixels import BYTE_MODES, DEEP
+from imted.data.pixels import BYTE_MODES, DEEP, FORMATS
 from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-"""Pillow's names of what is read; others of its readers start programs."""
 MAX_PIXELS = 25_000_000
 """Of an image; as many bytes has each of a hundred masks."""
 DISPLAY_SIDE = 1600
