@@ -1,12 +1,19 @@
 import json
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from paths import ROOT
 from PIL import Image
 from pycocotools.coco import COCO
 
+from imted.extras.demo import video
 from imted.predict import Predictor
+
+SHARED = Path(os.environ.get("IMTED_SHARED_DATA", ROOT.parent / "shared/data"))
+PORTRAIT = SHARED / "reports/video/portrait.mp4"
 
 
 @pytest.fixture
@@ -93,6 +100,40 @@ def test_a_video(demo, tmp_path, capsys):
     shapes = [written.read()[1].shape for _ in range(3)]
     assert shapes == [(64, 96, 3)] * 3 and not written.read()[0]
     assert str(tmp_path / "out/film.mp4") in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not PORTRAIT.is_file(), reason=f"needs {PORTRAIT}")
+def test_a_phones_video_stands_upright(demo, tmp_path):
+    assert demo("--video-input", PORTRAIT, "--output", tmp_path / "out", threshold="0.4") == 0
+    written = cv2.VideoCapture(str(tmp_path / "out/portrait.mp4"))
+    assert written.read()[1].shape == (96, 64, 3)
+
+
+def test_a_video_that_is_not_whole_is_said(demo, tmp_path, capsys, monkeypatch):
+    path = str(tmp_path / "film.avi")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 5.0, (96, 64))
+    for _ in range(3):
+        writer.write(np.zeros((64, 96, 3), np.uint8))
+    writer.release()
+
+    class Full:
+        """A disk that takes one frame more."""
+
+        def __init__(self, *args):
+            self.writer, self.left = open_writer(*args), 1
+
+        def write(self, picture):
+            if self.left:
+                self.writer.write(picture)
+            self.left = 0
+
+        def release(self):
+            self.writer.release()
+
+    open_writer = video._open_writer
+    monkeypatch.setattr(video, "_open_writer", Full)
+    assert demo("--video-input", path, "--output", tmp_path / "out", threshold="0.4") == 1
+    assert "has 1 of 3 frames" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

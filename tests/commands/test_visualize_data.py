@@ -100,6 +100,12 @@ def test_the_box_is_drawn_where_it_is(record, metadata):
     assert not line[:, 170:470].any() and not line[:, :150].any() and not line[:, 490:].any()
 
 
+@pytest.mark.parametrize("name", ["$x^{$", r"\frac{$a$}"])
+def test_a_name_is_no_formula(record, name):
+    metadata = Metadata(thing_classes=["ant", name])
+    assert draw_annotations(record, metadata).shape[2] == 3
+
+
 def test_a_mask_is_filled_and_objects_without_one_stay(record, metadata):
     masked = {**record["annotations"][0], "segmentation": [[20, 20, 60, 20, 60, 60, 20, 60]]}
     other = {**record["annotations"][0], "bbox": [70, 20, 20, 40]}

@@ -14,6 +14,7 @@ from detectron2.utils.visualizer import Visualizer
 from imted.atomic import read_json
 from imted.errors import UserError
 from imted.run_folder import PREDICTIONS
+from imted.visualization.plots import names_as_text
 
 LONG_SIDE = 800
 """Pixels that small images are enlarged to, so that labels can be read."""
@@ -204,10 +205,11 @@ def _draw(
         chosen = [(i, o) for i, o in enumerate(objects) if (o.mask is not None) == with_mask]
         if chosen:
             keys = [o.class_index if several else i for i, o in chosen]
-            visualizer.overlay_instances(
-                boxes=np.asarray([o.box for _, o in chosen], dtype=float),
-                masks=[o.mask for _, o in chosen] if with_mask else None,
-                labels=[o.label for _, o in chosen],
-                assigned_colors=[tuple(palette[key % len(palette)]) for key in keys],
-            )
+            with names_as_text():
+                visualizer.overlay_instances(
+                    boxes=np.asarray([o.box for _, o in chosen], dtype=float),
+                    masks=[o.mask for _, o in chosen] if with_mask else None,
+                    labels=[o.label for _, o in chosen],
+                    assigned_colors=[tuple(palette[key % len(palette)]) for key in keys],
+                )
     return visualizer.output.get_image()

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
-from imted.visualization.plots import save_figure
+from imted.visualization.plots import names_as_text, save_figure
 
 from .accumulate import RECALLS
 from .curves import F1Curve
@@ -28,6 +28,7 @@ COLOURS = {
 """Of a detection that is right, and of each kind of error, here and in the drawings."""
 
 
+@names_as_text()
 def save_precision_curves(
     curves: Mapping[float, np.ndarray], names: Sequence[str], path: str
 ) -> None:
@@ -41,6 +42,7 @@ def save_precision_curves(
     save_figure(figure, path)
 
 
+@names_as_text()
 def save_f1_curves(curves: Sequence[F1Curve], names: Sequence[str], path: str) -> None:
     """Draw F1 against the score threshold; of the last curve, which all classes share, the best."""
     figure = Figure((6.4, 4.2), dpi=DPI, layout="constrained")
@@ -55,6 +57,7 @@ def save_f1_curves(curves: Sequence[F1Curve], names: Sequence[str], path: str) -
     save_figure(figure, path)
 
 
+@names_as_text()
 def save_confusion(matrix: np.ndarray, names: Sequence[str], path: str) -> None:
     """Draw a confusion matrix, (K + 1, K + 1), each row as parts of its sum."""
     labels = [*names, "background"]

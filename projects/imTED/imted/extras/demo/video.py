@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from imted.errors import UserError
 from imted.predict import Predictor
+from imted.visualization.plots import names_as_text
 
 ESCAPE = 27
 
@@ -32,7 +33,7 @@ def predict_video(predictor: Predictor, path: str, output: str) -> str:
     if os.path.exists(target) and os.path.samefile(path, target):
         raise UserError(f"{target} (--output) is the video itself; name another file.")
     capture = _open(path)
-    writer = None
+    writer, written = None, 0
     try:
         frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
@@ -41,12 +42,20 @@ def predict_video(predictor: Predictor, path: str, output: str) -> str:
             if writer is None:
                 writer = _open_writer(target, fps, picture)
             writer.write(picture)
+            written += 1
     finally:
         capture.release()
         if writer is not None:
             writer.release()
     if writer is None:
         raise UserError(f"{path} (--video-input) can't be opened as a video, or has no frame.")
+    copy = _open(target)
+    there = int(copy.get(cv2.CAP_PROP_FRAME_COUNT)) if copy.isOpened() else 0
+    copy.release()
+    if there < written:  # OpenCV's writer says nothing of a full disk
+        raise UserError(
+            f"{target} (--output) has {there} of {written} frames: see whether the disk is full."
+        )
     return target
 
 
@@ -75,7 +84,9 @@ def draw_frames(predictor: Predictor, capture: cv2.VideoCapture) -> Iterator[np.
         if not success:
             return
         rgb = np.ascontiguousarray(frame[:, :, ::-1])
-        drawn = visualizer.draw_instance_predictions(rgb, predictor(frame))
+        found = predictor(frame)
+        with names_as_text():
+            drawn = visualizer.draw_instance_predictions(rgb, found)
         yield np.ascontiguousarray(drawn.get_image()[:, :, ::-1])
 
 
@@ -110,7 +121,9 @@ def _open(source: str | int) -> cv2.VideoCapture:
         cv2.setLogLevel(0)
     else:
         cv2.utils.logging.setLogLevel(0)  # type: ignore[attr-defined,unused-ignore]
-    return cv2.VideoCapture(source)
+    capture = cv2.VideoCapture(source)
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # a phone's upright; the default differs
+    return capture
 
 
 def _open_writer(target: str, fps: float, picture: np.ndarray) -> cv2.VideoWriter:
