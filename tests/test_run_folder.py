@@ -5,7 +5,13 @@ import sys
 import pytest
 
 from imted.errors import UserError
-from imted.run_folder import keep_metrics, locked, prepare
+from imted.run_folder import (
+    forget_replaced,
+    keep_metrics,
+    locked,
+    prepare,
+    restore_replaced,
+)
 
 LOCKER = """
 import sys, time
@@ -49,14 +55,35 @@ def test_overwriting_removes_the_run_and_nothing_else(old_run):
     (old_run / "datasets").mkdir()
     prepare(str(old_run), resume=False, overwrite=True)
     left = sorted(path.name for path in old_run.iterdir())
-    assert left == ["datasets", "model_zoo.pth", "notes.txt"]
+    assert left == [".replaced_run", "datasets", "model_zoo.pth", "notes.txt"]
+    forget_replaced(old_run)
+    assert sorted(path.name for path in old_run.iterdir()) == left[1:]
+
+
+def test_a_run_that_is_not_replaced_after_all_comes_back(old_run):
+    before = {path.name: path.read_bytes() for path in old_run.iterdir()}
+    for _ in range(2):  # an attempt that fails early, and one that leaves something
+        prepare(str(old_run), resume=False, overwrite=True)
+        (old_run / "metrics.json").write_text("{}")
+    assert not (old_run / "last_checkpoint").exists()
+    (old_run / "metrics.json").unlink()
+    restore_replaced(old_run)
+    assert {path.name: path.read_bytes() for path in old_run.iterdir()} == before
+
+
+def test_what_a_new_run_reads_is_not_replaced(old_run):
+    reads = {"train.init_checkpoint": str(old_run / "../" / old_run.name / "model_0000009.pth")}
+    with pytest.raises(UserError, match=r"model_0000009\.pth \(train\.init_checkpoint\) is a file"):
+        prepare(str(old_run), resume=False, overwrite=True, reads=reads)
+    assert (old_run / "model_0000009.pth").exists()
 
 
 def test_a_start_that_failed_is_no_run(tmp_path):
-    for name in ("log.txt", "config.yaml", "model.pth.partial"):
+    for name in ("log.txt", "config.yaml", "model_0000009.pth.partial", "thesis.partial"):
         (tmp_path / name).write_text("")
     prepare(str(tmp_path), resume=False, overwrite=False)
-    assert not (tmp_path / "model.pth.partial").exists()
+    assert not (tmp_path / "model_0000009.pth.partial").exists()
+    assert (tmp_path / "thesis.partial").exists()  # the user's own
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff"])

@@ -345,3 +345,17 @@ def test_skipped_iterations_are_counted_at_the_end(train_net, tmp_path, capsys, 
     words = ("train.max_iter=3", f"train.output_dir={tmp_path}", "train.eval_period=0")
     assert train_net(*words) == 0
     assert "2 of 3 iterations were skipped" in capsys.readouterr().out
+
+
+def test_a_run_stays_where_its_successor_comes_to_nothing(train_net, trained, capsys):
+    before = {p.name: p.read_bytes() for p in trained.iterdir() if p.suffix != ".txt"}
+    words = (f"train.output_dir={trained}", "train.overwrite=true")
+    assert train_net(*words, "dataloader.train.dataset.size=0", "train.epochs=1") == 1
+    left = {p.name: p.read_bytes() for p in trained.iterdir() if p.suffix != ".txt"}
+    assert left == before
+    assert train_net(*words, f"train.init_checkpoint={trained}/model_final.pth") == 1
+    assert "is a file of the run that train.overwrite=true replaces" in capsys.readouterr().err
+    assert (trained / "model_final.pth").is_file()
+    assert train_net(*words, "train.max_iter=2") == 0
+    assert checkpoint(trained)["iteration"] == 1 and not (trained / ".replaced_run").exists()
+    assert "until this one has a checkpoint" in capsys.readouterr().out

@@ -5,8 +5,9 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ MAE = "mae_final.safetensors"  # what pre-training has learnt
 REPAIRED = "datasets/{split}.json"  # the repaired copy of a json of the data set
 WANDB_ID = "wandb_id.txt"  # names the run on Weights & Biases, for `--resume`
 
+REPLACED = ".replaced_run"  # the run whose place a new one takes, until that has a checkpoint
+
 _LOCK = ".lock"
 _HELD = (errno.EACCES, errno.EAGAIN)
 """What the system says of a lock that another process has."""
@@ -39,6 +42,7 @@ _RECORDS = (
     *(f"{LOG}*", "events.out.tfevents.*", CONFIG, WANDB_ID),
     *(REPAIRED.format(split=split) for split in ("train", "val")),
 )
+_ALL = (*_CHECKPOINTS, *_OUTCOMES, *_RECORDS)
 Folder = str | os.PathLike[str]
 
 
@@ -81,19 +85,23 @@ def in_use(folder: str) -> bool:
     return False
 
 
-def prepare(folder: str, resume: bool, overwrite: bool) -> None:
+def prepare(
+    folder: str, resume: bool, overwrite: bool, reads: Mapping[str, str] | None = None
+) -> None:
     """Guard a run that is in a folder, and clear what a killed process has left half written.
 
     Args:
         folder: The folder of the new run, or of the one to resume; locked.
         resume: Whether to continue a run.
-        overwrite: Whether a new run takes the place of an old one, whose files are removed.
+        overwrite: Whether a new run takes the place of an old one, whose files are set aside:
+            `forget_replaced` removes them, `restore_replaced` brings them back.
+        reads: Paths that the new run reads, by the fields that name them.
 
     Raises:
-        UserError: A new run would mix with an old one, or it isn't said from which checkpoint to
-            resume.
+        UserError: A new run would mix with an old one or replace what it reads, or it isn't said
+            from which checkpoint to resume.
     """
-    for partial in Path(folder).glob(f"*{PARTIAL}"):
+    for partial in _matches(folder, tuple(f"{name}{PARTIAL}" for name in _ALL)):
         partial.unlink()
     checkpoints = sorted(path.name for path in _matches(folder, _CHECKPOINTS))
     if resume:
@@ -112,8 +120,38 @@ def prepare(folder: str, resume: bool, overwrite: bool) -> None:
             f"{folder} (train.output_dir) holds a run ({old[0].name}); continue it with --resume, "
             "name another folder, or let the new run take its place with train.overwrite=true."
         )
-    for path in _matches(folder, (*_CHECKPOINTS, *_OUTCOMES, *_RECORDS)):
-        path.unlink()
+    files = _matches(folder, _ALL)
+    for field, path in (reads or {}).items():
+        if os.path.exists(path) and any(os.path.samefile(path, file) for file in files):
+            raise UserError(
+                f"{path} ({field}) is a file of the run that train.overwrite=true replaces; name "
+                "another train.output_dir, or copy the file elsewhere first."
+            )
+    aside = Path(folder, REPLACED)
+    attempt = aside.is_dir() and not checkpoints  # the latest one left no checkpoint
+    for file in files:
+        if attempt:
+            file.unlink()
+        else:
+            _move(file, aside / file.relative_to(folder))
+
+
+def restore_replaced(folder: Folder) -> None:
+    """Bring back the run that a new one was to replace, which has come to nothing."""
+    aside = Path(folder, REPLACED)
+    for file in [path for path in aside.rglob("*") if path.is_file()]:
+        _move(file, Path(folder, file.relative_to(aside)))
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def forget_replaced(folder: Folder) -> None:
+    """Remove the run that a new one has replaced: this has a checkpoint of its own."""
+    shutil.rmtree(Path(folder, REPLACED), ignore_errors=True)
+
+
+def _move(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    file.replace(target)
 
 
 def read_last(folder: Folder) -> str:

@@ -13,7 +13,7 @@ from imted.checkpoint import Description, require_finite
 from imted.checkpoint.description import KEY
 from imted.checkpoint.files import load_torch
 from imted.errors import UserError
-from imted.run_folder import LAST
+from imted.run_folder import LAST, forget_replaced
 
 
 class DescribedCheckpointer(DetectionCheckpointer):
@@ -68,6 +68,7 @@ class DescribedCheckpointer(DetectionCheckpointer):
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Name the file that `--resume` continues from."""
         write_text(last_filename_basename, os.path.join(self.save_dir, LAST))
+        forget_replaced(self.save_dir)
 
 
 class RunCheckpointer(DescribedCheckpointer):

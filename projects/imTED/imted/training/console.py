@@ -24,7 +24,7 @@ import imted
 from imted.checkpoint import LoadReport
 from imted.config.resolve import Run
 from imted.errors import discard_stdout, print_any_text, sentence_of
-from imted.run_folder import BEST, CONFIG, FINAL, LOG, MAE, METRICS, RESULTS, read_best
+from imted.run_folder import BEST, CONFIG, FINAL, LOG, MAE, METRICS, REPLACED, RESULTS, read_best
 from imted.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -163,8 +163,12 @@ def show_start(run: Run, resumed: bool) -> None:
         _row("classes", f"{len(classes)}: {', '.join(classes[:10])}{more}")
         if not facts.has_masks:
             _row("", "no annotation has a mask: only boxes are learned")
+    folder = run.cfg.train.output_dir
     if resumed:
-        _row("resume", run.cfg.train.output_dir)
+        _row("resume", folder)
+    aside = os.path.join(folder, REPLACED)
+    if os.path.isdir(aside):
+        _row("", f"the run that was here is in {aside} until this one has a checkpoint")
 
 
 def show_changes(changed: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from detectron2.engine import launch
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.serialize import PicklableWrapper
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from imted import allowed
 from imted.atomic import make_folder
@@ -30,7 +30,7 @@ from imted.config.resolve import Run, resolve
 from imted.config.saved import write_config
 from imted.errors import PEER_ENDED, UserError, exit_status, first_line, sentence_of
 from imted.processes import on_main_process
-from imted.run_folder import CONFIG, locked, prepare
+from imted.run_folder import CONFIG, locked, prepare, read_last, restore_replaced
 from imted.training.console import (
     log_environment,
     show_changes,
@@ -155,9 +155,29 @@ def _claim(args: argparse.Namespace, cfg: DictConfig, device: torch.device) -> I
         if args.machine_rank == 0:  # the others see the same folder
             on_main_process(lambda: stack.enter_context(locked(folder)))
             if not args.eval_only:
-                on_main_process(lambda: prepare(folder, args.resume, cfg.train.overwrite))
+                overwrite, reads = cfg.train.overwrite, _paths_to_read(cfg)
+                on_main_process(lambda: prepare(folder, args.resume, overwrite, reads))
         start_logging(folder, comm.get_rank() or args.machine_rank * args.num_gpus)
+        with _giving_back(folder, args):
+            yield
+
+
+@contextmanager
+def _giving_back(folder: str, args: argparse.Namespace) -> Iterator[None]:
+    """Bring back the run that this one was to replace, where it ends without a checkpoint."""
+    try:
         yield
+    except BaseException:
+        if comm.is_main_process() and args.machine_rank == 0 and not read_last(folder):
+            restore_replaced(folder)
+        raise
+
+
+def _paths_to_read(cfg: DictConfig) -> dict[str, str]:
+    """Return the files that a run reads, by the keys that name them."""
+    keys = ("train.init_checkpoint", "dataset.train_json", "dataset.val_json")
+    values = {key: OmegaConf.select(cfg, key, default="") for key in keys}
+    return {key: value for key, value in values.items() if isinstance(value, str) and value}
 
 
 def _run(run: Run, args: argparse.Namespace) -> None:
@@ -173,6 +193,7 @@ def _run(run: Run, args: argparse.Namespace) -> None:
     folder = run.cfg.train.output_dir
     with ExitStack() as stack:
         on_main_process(lambda: stack.enter_context(locked(folder)))
+        stack.enter_context(_giving_back(folder, args))
         start_logging(folder)
         silence_threads()
         register_dataset(run.cfg, run.found)
