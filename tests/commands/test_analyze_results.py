@@ -131,13 +131,16 @@ def test_names_are_text_in_the_page(analyze, run, tmp_path):
         (["absent"], "There is no run folder absent"),
         (["{run}", "--predictions", "absent.json"], "absent.json: there is no such file"),
         (["{run}", "--json", "absent.json"], "absent.json"),
+        (["{run}", "--json", "{empty}"], "empty.json has no images"),
         (["--compare", "{run}", "absent"], "There is no run folder absent"),
         (["{run}", "--num-images", "-1"], "at least 0"),
         (["{run}", "--confidence-threshold", "nan"], "from 0 to 1"),
     ],
 )
-def test_one_sentence(analyze, run, capsys, args, sentence):
-    assert analyze(*(arg.format(run=run) for arg in args)) == 1
+def test_one_sentence(analyze, run, tmp_path, capsys, args, sentence):
+    empty = tmp_path / "empty.json"
+    empty.write_text('{"images": [], "annotations": [], "categories": [{"id": 5, "name": "bee"}]}')
+    assert analyze(*(arg.format(run=run, empty=empty) for arg in args)) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and sentence in error
 

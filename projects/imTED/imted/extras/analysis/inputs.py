@@ -25,7 +25,13 @@ class Truth:
 
     @classmethod
     def of(cls, json_file: str, image_root: str, content: dict[str, Any]) -> "Truth":
-        """Index a json's content; it is kept, not copied."""
+        """Index a json's content; it is kept, not copied.
+
+        Raises:
+            UserError: It has no images.
+        """
+        if not content["images"]:
+            raise UserError(f"{json_file} has no images; there is nothing to analyse.")
         return cls(json_file, image_root, index_coco(content))
 
     @property
