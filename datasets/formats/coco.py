@@ -8,6 +8,7 @@ from typing import Any
 from PIL import UnidentifiedImageError
 from pycocotools import mask as coco_mask
 
+from imted.data.coco_check.check import is_scaled
 from imted.data.pixels import BYTE_MODES, DEEP, inspect_image
 from imted.errors import UserError
 
@@ -50,6 +51,25 @@ class CocoBuilder:
         entry = {"id": len(self._images) + 1, "file_name": name, "width": width, "height": height}
         self._images.append(entry)
         return width, height
+
+    def require_size(self, stated: tuple[Any, Any], source: Path) -> None:
+        """See that the annotations of the last image are of its file.
+
+        Args:
+            stated: Width and height that they were drawn at; what is no number is passed over.
+            source: Who states it.
+
+        Raises:
+            UserError: The file was resized or turned since.
+        """
+        image = self._images[-1]
+        size = (image["width"], image["height"])
+        if stated != size and (is_scaled(stated, size) or stated == size[::-1]):
+            raise UserError(
+                f"{source} was made for {stated[0]}x{stated[1]} pixels, and {image['file_name']} "
+                f"has {size[0]}x{size[1]}: it was resized or turned since; give the image of that "
+                "size, or correct size and annotations."
+            )
 
     def add_object(
         self,

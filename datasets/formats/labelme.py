@@ -45,6 +45,7 @@ def read_labelme(folder: str) -> CocoBuilder:
     builder = CocoBuilder(common_folder(list(images.values())), classes)
     for path, content in files.items():
         size = builder.add_image(images[path])
+        builder.require_size((content.get("imageWidth"), content.get("imageHeight")), path)
         _add_shapes(builder, content["shapes"], size, path)
     return builder
 

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 from imted.errors import UserError
 
 from .coco import CocoBuilder
+from .text import read_text
 
 
 def read_voc(folder: str, first_pixel: int = 1) -> dict[str, CocoBuilder]:
@@ -61,7 +62,7 @@ def _lists(root: Path, everything: list[str]) -> Iterator[tuple[str, list[str]]]
     """Yield each list of images; those of single classes, which have a second column, are none."""
     split = False
     for file in sorted((root / "ImageSets" / "Main").glob("*.txt")):
-        rows = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+        rows = [line.split() for line in read_text(file).splitlines()]
         names = [row[0] for row in rows if row]
         if names and all(len(row) <= 1 for row in rows):
             split = True
@@ -84,6 +85,11 @@ def _text(node: ElementTree.Element, tag: str, path: Path) -> str:
     return text
 
 
+def _whole(tree: ElementTree.Element, tag: str) -> int | None:
+    text = (tree.findtext(tag) or "").strip()
+    return int(text) if text.isdecimal() else None
+
+
 def _add_image(
     builder: CocoBuilder, path: Path, tree: ElementTree.Element, first_pixel: int
 ) -> None:
@@ -93,6 +99,7 @@ def _add_image(
     if not name or not image.is_file():
         image = next(iter(sorted(builder.root.glob(f"{path.stem}.*"))), image)
     builder.add_image(image)
+    builder.require_size((_whole(tree, "size/width"), _whole(tree, "size/height")), path)
     for item in tree.iter("object"):
         box = item.find("bndbox")
         if box is None:

@@ -1,7 +1,8 @@
 """YOLO's folders: a data.yaml, `images/` and, beside it, `labels/` of the same structure.
 
 A line of a label file is a class number from 0, then a box (centre x, centre y, width, height) or
-a polygon (x, y, x, y, …), all as fractions of the image.
+a polygon (x, y, x, y, …), all as fractions of the image. Where the data.yaml has a `kpt_shape`, a
+line is a box and key points, which COCO's detection has no place for.
 """
 
 import math
@@ -15,6 +16,7 @@ from imted.data.images import IMAGE_SUFFIXES
 from imted.errors import UserError, first_line
 
 from .coco import CocoBuilder, common_folder
+from .text import read_text
 
 SPLITS = ("train", "val", "test")
 
@@ -45,8 +47,9 @@ def read_yolo(data_yaml: str) -> dict[str, CocoBuilder]:
     names = [str(name) for name in names]
     if len(set(names)) < len(names):
         raise UserError(f"{data_yaml} has a name twice in 'names'; give each class its own.")
+    key_points = _count_key_points(about, path)
     splits = [split for split in SPLITS if about.get(split)]
-    found = {split: _read_split(_images(about, split, path), names) for split in splits}
+    found = {split: _read_split(_images(about, split, path), names, key_points) for split in splits}
     if not found:
         raise UserError(f"{data_yaml} names none of {', '.join(SPLITS)}; add their folders.")
     return found
@@ -54,7 +57,7 @@ def read_yolo(data_yaml: str) -> dict[str, CocoBuilder]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        about = yaml.safe_load(path.read_text(encoding="utf-8"))
+        about = yaml.safe_load(read_text(path))
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}); name a data.yaml.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -63,6 +66,18 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise UserError(f"{path} is no data.yaml, which has 'train', 'val' and 'names'.")
     return about
+
+
+def _count_key_points(about: dict[str, Any], path: Path) -> int:
+    """Return how many numbers of a line are key points'; `kpt_shape` is their number and size."""
+    shape = about.get("kpt_shape")
+    if shape is None:
+        return 0
+    try:
+        number, size = map(int, shape)
+    except (TypeError, ValueError):
+        raise UserError(f"{path}: 'kpt_shape' is {shape!r}, not two integers.") from None
+    return number * size
 
 
 def _images(about: dict[str, Any], split: str, data_yaml: Path) -> list[Path]:
@@ -83,7 +98,7 @@ def _images(about: dict[str, Any], split: str, data_yaml: Path) -> list[Path]:
         if place.is_dir():
             images += [p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES]
         else:
-            lines = place.read_text(encoding="utf-8").split("\n")
+            lines = read_text(place).splitlines()
             images += [place.parent / line.strip() for line in lines if line.strip()]
     if not images:
         raise UserError(f"{data_yaml}: {split} ({about[split]}) holds no images.")
@@ -91,7 +106,7 @@ def _images(about: dict[str, Any], split: str, data_yaml: Path) -> list[Path]:
     return sorted({Path(os.path.abspath(path)) for path in images})
 
 
-def _read_split(images: list[Path], names: list[str]) -> CocoBuilder:
+def _read_split(images: list[Path], names: list[str], key_points: int) -> CocoBuilder:
     if not any(_labels_of(image).is_file() for image in images):
         raise UserError(
             f"None of {len(images)} images has a label file; that of {images[0]} would be "
@@ -103,9 +118,11 @@ def _read_split(images: list[Path], names: list[str]) -> CocoBuilder:
         labels = _labels_of(image)
         if not labels.is_file():
             continue
-        for number, line in enumerate(labels.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_text(labels).splitlines(), start=1):
             if line.strip():
-                kind, values = _parse(line, names, f"{labels}, line {number}")
+                kind, values = _parse(line, names, key_points, f"{labels}, line {number}")
+                if key_points:
+                    builder.leave_out("set of key points")
                 _add(builder, names[kind], values, width, height)
     return builder
 
@@ -118,7 +135,7 @@ def _labels_of(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _parse(line: str, names: list[str], place: str) -> tuple[int, list[float]]:
+def _parse(line: str, names: list[str], key_points: int, place: str) -> tuple[int, list[float]]:
     words = line.split()
     try:
         number, values = float(words[0]), [float(word) for word in words[1:]]
@@ -129,6 +146,13 @@ def _parse(line: str, names: list[str], place: str) -> tuple[int, list[float]]:
             f"{place}: class {words[0]} isn't one of the {len(names)} of 'names', which count "
             "from 0; correct the line or the data.yaml."
         )
+    if key_points:
+        if len(values) != 4 + key_points:
+            raise UserError(
+                f"{place} has {len(values)} numbers after the class; with this data.yaml's "
+                f"'kpt_shape' it must be {4 + key_points}."
+            )
+        values = values[:4]
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
         raise UserError(
             f"{place} has {len(values)} numbers after the class; it must be 4 (a box), or 2 for "

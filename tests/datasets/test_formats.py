@@ -370,3 +370,48 @@ def test_a_split_leaves_out_annotations_whose_image_is_gone(tmp_path, load_scrip
     for split in ("train", "val"):
         part = json.loads((output / f"{split}.json").read_text())
         assert [entry["image_id"] for entry in part["annotations"]] == [part["images"][0]["id"]]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "cp1252"])
+def test_labels_of_windows(yolo, encoding):
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    about = "train: train/images\nnames: [Kätzchen, dog]\n"
+    yolo.write_bytes((mark + about).encode(encoding))
+    labels = yolo.parent / "train/labels/a.txt"
+    labels.write_bytes((mark + "1 0.5 0.5 0.2 0.5\n").encode(encoding))
+    content = read_yolo(str(yolo))["train"].content("")
+    assert [c["name"] for c in content["categories"]] == ["Kätzchen", "dog"]
+    np.testing.assert_allclose(boxes(content), [[24, 10, 12, 20]])
+
+
+def test_key_points_of_yolo_are_left_out_and_counted(yolo):
+    with open(yolo, "a") as file:
+        file.write("kpt_shape: [2, 3]\n")
+    points = " 0.5 0.5 2 0.6 0.4 1"
+    for name, line in (("train", "1 0.5 0.5 0.2 0.5"), ("val", "0 0.25 0.5 0.5 1.0")):
+        (labels,) = (yolo.parent / name / "labels").glob("[at]*.txt")
+        labels.write_text(line + points + "\n")
+    train = read_yolo(str(yolo))["train"]
+    np.testing.assert_allclose(boxes(train.content("")), [[24, 10, 12, 20]])
+    assert "segmentation" not in train.content("")["annotations"][0]
+    assert train.left_out == {"set of key points": 1}
+    labels.write_text("0 0.25 0.5 0.5 1.0\n")
+    with pytest.raises(UserError, match=r"has 4 numbers .* 'kpt_shape' it must be 10"):
+        read_yolo(str(yolo))
+
+
+@pytest.mark.parametrize("size", [(120, 80), (40, 60)])
+def test_files_that_were_resized_or_turned_after_labelling_are_refused(voc, tmp_path, size):
+    """As the json route does: the boxes are of another picture."""
+    write_labelme(tmp_path / "labelme", [shape("cat", [(5, 5), (9, 5), (9, 9)])])
+    path = tmp_path / "labelme/a.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "imageWidth": size[0], "imageHeight": size[1]}))
+    said = rf"made for {size[0]}x{size[1]} pixels, and a\.\w+ has 60x40"
+    with pytest.raises(UserError, match=said):
+        read_labelme(str(tmp_path / "labelme"))
+    xml = next((voc / "Annotations").glob("*.xml"))
+    text = xml.read_text().replace("<width>60</width>", f"<width>{size[0]}</width>")
+    xml.write_text(text.replace("<height>40</height>", f"<height>{size[1]}</height>"))
+    with pytest.raises(UserError, match=rf"made for {size[0]}x{size[1]} pixels"):
+        read_voc(str(voc))

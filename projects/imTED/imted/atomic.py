@@ -70,8 +70,8 @@ def read_json(path: str | os.PathLike, what: str = "file") -> Any:
     if not PathManager.isfile(path):
         raise UserError(f"{path}: there is no such {what}.")
     try:
-        with PathManager.open(path, encoding="utf-8") as file:
-            return json.load(file)
+        with PathManager.open(path, "rb") as file:
+            return json.loads(file.read())  # of bytes, which may be UTF-16 or begin with a mark
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable as JSON: {error}.") from None
 

@@ -194,7 +194,7 @@ def _inspect_file(path: str, stated: tuple) -> tuple[Size | None, list[str]]:
     elif turned and stated == (height, width) and width != height:
         found.append("image_rotated")
     elif stated != size or not all(type(side) is int for side in stated):
-        kind = "image_scaled" if _is_scaled(stated, size) else "image_size_wrong"
+        kind = "image_scaled" if is_scaled(stated, size) else "image_size_wrong"
         sizes = f"{stated[0]}x{stated[1]} in the json, {width}x{height} in the file"
         found.append(f"{kind}: {sizes}")
     if orientation in EXIF_SAME_SIZE or (turned and width == height):
@@ -202,7 +202,7 @@ def _inspect_file(path: str, stated: tuple) -> tuple[Size | None, list[str]]:
     return size, found
 
 
-def _is_scaled(stated: tuple, size: Size) -> bool:
+def is_scaled(stated: tuple, size: Size) -> bool:
     """Tell whether two sizes are of one form, but not the same."""
     if not all(type(side) is int and side > 0 for side in stated):
         return False
