@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures.commands import environment
-from paths import CONFIG, ROOT
+from paths import CONFIG
 
 from imted.training import launcher
 
@@ -92,7 +90,7 @@ OF_ONE_STEP = (*PLAIN, "train.max_iter=1", "train.accumulation_steps=2")
 
 
 @pytest.fixture(scope="module", params=["--num-gpus", "torchrun"])
-def started_by(request, tmp_path_factory):
+def started_by(request, new_python, tmp_path_factory):
     """Train one step in two processes that either way of starting them starts anew."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "script.py").write_text(THREADS_AT_EXIT)
@@ -100,8 +98,7 @@ def started_by(request, tmp_path_factory):
     words = [*(torchrun if request.param == "torchrun" else ()), str(folder / "script.py")]
     words += ["--num-gpus", "2"] if request.param == "--num-gpus" else []
     words += ["--config-file", CONFIG, *OF_ONE_STEP, f"train.output_dir={folder}"]
-    command = [sys.executable, *words]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = new_python(*words)
     assert done.returncode == 0, done.stderr
     return request.param, folder
 
