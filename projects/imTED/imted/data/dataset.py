@@ -219,7 +219,8 @@ def write_repaired(data: CheckedJson, output_dir: str) -> Split:
     if data.findings or data.completed:
         path = os.path.join(output_dir, REPAIRED_JSON.format(split=data.split))
         write_json(data.content, path)
-    empty = f" ({data.num_empty} without annotations)" if data.num_empty else ""
+    num_empty = data.num_empty  # which goes through all annotations
+    empty = f" ({num_empty} without annotations)" if num_empty else ""
     return Split(
         json_file=path,
         image_root=data.image_root,
@@ -230,7 +231,7 @@ def write_repaired(data: CheckedJson, output_dir: str) -> Split:
         repairs=tuple(data.sentences(REPAIRED)),
         warnings=tuple(data.sentences(DOUBTFUL)),
         most=max(Counter(e["image_id"] for e in entries if not e["iscrowd"]).values(), default=0),
-        empty=data.num_empty,
+        empty=num_empty,
     )
 
 

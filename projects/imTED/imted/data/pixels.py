@@ -1,7 +1,6 @@
 """Image files: which hold pixels of a byte a channel, whether they are whole, and reading them."""
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -43,7 +42,7 @@ def open_image(path: str) -> Iterator[tuple[Image.Image, IO[bytes]]]:
         UserError: It is no file that ends, but a pipe, say.
         PIL.UnidentifiedImageError: It is no image of these formats.
     """
-    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+    if os.path.exists(path) and not os.path.isfile(path):
         raise UserError(f"{path} is no regular file.")
     with PathManager.open(path, "rb") as file:
         yield Image.open(file, formats=FORMATS), file

@@ -191,6 +191,7 @@ def _rows(
     return [DrawnObject(*row) for row in rows]
 
 
+@names_as_text()
 def _draw(
     image: np.ndarray,
     objects: Sequence[DrawnObject],
@@ -205,11 +206,10 @@ def _draw(
         chosen = [(i, o) for i, o in enumerate(objects) if (o.mask is not None) == with_mask]
         if chosen:
             keys = [o.class_index if several else i for i, o in chosen]
-            with names_as_text():
-                visualizer.overlay_instances(
-                    boxes=np.asarray([o.box for _, o in chosen], dtype=float),
-                    masks=[o.mask for _, o in chosen] if with_mask else None,
-                    labels=[o.label for _, o in chosen],
-                    assigned_colors=[tuple(palette[key % len(palette)]) for key in keys],
-                )
+            visualizer.overlay_instances(
+                boxes=np.asarray([o.box for _, o in chosen], dtype=float),
+                masks=[o.mask for _, o in chosen] if with_mask else None,
+                labels=[o.label for _, o in chosen],
+                assigned_colors=[tuple(palette[key % len(palette)]) for key in keys],
+            )
     return visualizer.output.get_image()
