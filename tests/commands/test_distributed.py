@@ -8,12 +8,12 @@ import signal
 import socket
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+from fixtures.commands import PATIENCE
 from paths import CONFIG
 
 from imted.training import launcher
@@ -160,7 +160,7 @@ def test_training_goes_on_as_one_process_does(one_process, ranks, toy_config, tm
     assert two == pytest.approx(one, rel=1e-5)
 
 
-def test_two_machines_train_as_one_process_does(one_process, shell, toy_config, tmp_path):
+def test_two_machines_train_as_one_process_does(one_process, start, toy_config, tmp_path):
     """Two launches here stand for them, one process each, with one folder that both see."""
     options = (*PLAIN, "optimizer.lr=0.1", "train.max_iter=4", "train.accumulation_steps=1")
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -169,11 +169,11 @@ def test_two_machines_train_as_one_process_does(one_process, shell, toy_config, 
     def launched(rank):
         machine = ("--num-machines", 2, "--machine-rank", rank, "--dist-url", url)
         command = ("train_net.py", *machine, "--config-file", toy_config)
-        return shell(*command, *options, f"train.output_dir={tmp_path / 'two'}")
+        return start(*command, *options, f"train.output_dir={tmp_path / 'two'}")
 
-    with ThreadPoolExecutor() as machines:
-        for process in machines.map(launched, (0, 1)):
-            assert process.returncode == 0, process.stderr
+    for process in [launched(0), launched(1)]:
+        error = process.communicate(PATIENCE)[1]
+        assert process.returncode == 0, error
     assert_same(trained(tmp_path / "two"), one_process(*options))
 
 
