@@ -12,10 +12,10 @@ from typing import Any
 
 from formats import read_labelme, read_voc, read_yolo, split_dataset
 from formats.coco import CocoBuilder
-from imted.atomic import write_json
 from imted.data import read_coco
 from imted.data.coco_json import categories_of
 from imted.errors import exit_status
+from imted.outputs import write_json
 
 EPILOG = """\
 examples
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
         content = read_coco(args.source)
         parts = split_dataset(content, args.val_fraction, args.seed, args.source)
         for name, part in zip(("train", "val"), parts, strict=True):
-            _write(part, args.output / f"{name}.json")
+            _write(part, args.output / f"{name}.json", args.source)
         return
     found: dict[str, CocoBuilder]
     if args.format == "yolo":
@@ -68,14 +68,14 @@ def main(argv: list[str] | None = None) -> None:
     else:
         found = {"all": read_labelme(args.source)}
     for name, builder in found.items():
-        _write(builder.content(args.source), args.output / f"{name}.json")
+        _write(builder.content(args.source), args.output / f"{name}.json", args.source)
         print(f"  images in {builder.root}")
         for what, count in builder.left_out.items():
             print(f"  left out: {count} times a {what}")
 
 
-def _write(content: dict[str, Any], path: Path) -> None:
-    write_json(content, path)
+def _write(content: dict[str, Any], path: Path, source: str) -> None:
+    write_json(content, path, inputs=[source])
     names = categories_of(content)
     counts = Counter(names[entry["category_id"]] for entry in content["annotations"])
     said = ", ".join(f"{count} {name}" for name, count in counts.most_common())

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imted.atomic import write_json
 from imted.data.dataset import datasets_root, read_coco
 from imted.data.subsets import seeded_order, select
 from imted.errors import UserError, exit_status
 from imted.experiments.few_shot import COCO_NOVEL
+from imted.outputs import write_json
 
 EPILOG = """\
 what it writes

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from imted.atomic import write_json
 from imted.data.dataset import datasets_root, read_coco
 from imted.data.subsets import seeded_order, select
 from imted.errors import UserError, exit_status
+from imted.outputs import write_json
 
 EPILOG = """\
 what it writes
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
         for percent in arguments.percent:
             chosen = choose_images(content, percent, seed, arguments.json)
             path = arguments.output / f"{percent:g}percent_seed{seed}.json"
-            write_json(chosen, path)
+            write_json(chosen, path, inputs=[arguments.json])
             counts = f"{len(chosen['images'])} images, {len(chosen['annotations'])} annotations"
             print(f"{path}: {counts}")
 

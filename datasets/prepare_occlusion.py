@@ -13,7 +13,6 @@ import numpy as np
 from detectron2.utils.file_io import PathManager
 from pycocotools import mask as coco_mask
 
-from imted.atomic import write_json
 from imted.data.dataset import datasets_root, read_coco
 from imted.errors import UserError, exit_status
 from imted.experiments.occlusion.data import (
@@ -23,6 +22,7 @@ from imted.experiments.occlusion.data import (
     derive_lists,
     write_list,
 )
+from imted.outputs import write_json
 
 EPILOG = """\
 what it writes
@@ -186,7 +186,7 @@ def main(argv: list[str] | None = None) -> None:
         lists = derive_lists(content, arguments.json)
         if estimates:
             path = arguments.output / "annotations.json"
-            write_json(content, path)
+            write_json(content, path, inputs=[arguments.json])
             print(f"{path}: {estimates} occlusion ratios are estimates")
     for name, objects in lists.items():
         path = arguments.output / f"{name}.json"

@@ -10,9 +10,10 @@ import torch
 
 from imted import allowed
 from imted.errors import UserError, exit_status
-from imted.extras.demo.folder import predict_files, show_files
+from imted.extras.demo.folder import RESULTS, predict_files, show_files
 from imted.extras.demo.inputs import image_ids, list_inputs, picture_paths
 from imted.extras.demo.video import predict_video, show_webcam
+from imted.outputs import refuse_others
 from imted.predict import Predictor
 from imted.predict.detector import CONFIG, named_weights
 from imted.training.launcher import start_processes
@@ -83,6 +84,9 @@ def predict_inputs(args: argparse.Namespace) -> None:
         show_files(build(), files)
         return
     pictures, ids = picture_paths(files, args.output), image_ids(files, args.image_ids)
+    written = [*map(str, pictures.values()), os.path.join(args.output, RESULTS)]
+    read = [*map(str, files), args.image_ids, args.config_file]
+    refuse_others(written, filter(None, read))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     start_processes(predict_files, (build, pictures, ids, args.output), args.num_gpus, device)
 

@@ -10,6 +10,7 @@ from imted.run_folder import (
     keep_metrics,
     locked,
     prepare,
+    refuse_others,
     restore_replaced,
 )
 
@@ -48,6 +49,18 @@ def test_a_new_run_does_not_mix_with_an_old_one(old_run):
     assert len(list(old_run.iterdir())) == 5
     prepare(str(old_run), resume=True, overwrite=False)
     assert len(list(old_run.iterdir())) == 5
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "results.json", "datasets/train.json"])
+def test_a_folder_of_another_s_files_is_no_run_s(tmp_path, name):
+    path = tmp_path / "project" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(UserError, match=f"holds no run, but {name}"):
+        refuse_others(str(tmp_path / "project"), str(tmp_path / "config.py"))
+    refuse_others(str(tmp_path / "project"), str(path))  # it is what is run
+    (tmp_path / "project/log.txt").touch()
+    refuse_others(str(tmp_path / "project"), "")
 
 
 def test_overwriting_removes_the_run_and_nothing_else(old_run):

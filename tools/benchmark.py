@@ -17,10 +17,11 @@ from benchmarking.evaluation import time_evaluation
 from benchmarking.steps import time_steps
 from benchmarking.systems import System, build_systems, make_batch
 from imted import allowed
-from imted.atomic import make_folder, write_json
+from imted.atomic import make_folder
 from imted.config.load import build, load_config
 from imted.config.resolve import Run
 from imted.errors import UserError, exit_status
+from imted.outputs import write_json
 from imted.visualization.plots import save_figure
 
 import numpy as np

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from imted.outputs import write_picture
 from imted.visualization.plots import save_figure
 
 import numpy as np
@@ -9,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure  # without pyplot: no display, no global state
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from PIL import Image
 
 DPI = 100
 SHEET_WIDTH = 12
@@ -51,7 +51,7 @@ def save_sheet(
     # Photographs compress badly as PNG; without the last two bits, which nobody sees, they take
     # half the space.
     sheet = np.asarray(canvas.buffer_rgba())[..., :3] | 3
-    Image.fromarray(sheet).save(path, optimize=True)
+    write_picture(sheet, path, optimize=True)
 
 
 def save_losses(history: Sequence[Mapping[str, float]], path: str) -> None:

@@ -16,6 +16,7 @@ from imted.data.coco_check.check import check_dataset
 from imted.data.coco_json import register_coco_json
 from imted.data.dataset import write_repaired
 from imted.errors import UserError, exit_status
+from imted.outputs import write_picture
 from imted.training.train import build_loader
 from imted.visualization.drawing import (
     draw_annotations,
@@ -158,10 +159,9 @@ def draw_samples(args: argparse.Namespace) -> Iterator[Picture]:
 
 def save(pictures: Iterable[Picture], output: str) -> None:
     """Write the pictures and print their paths."""
-    os.makedirs(output, exist_ok=True)
     for name, picture in pictures:
         path = os.path.join(output, name)
-        Image.fromarray(picture).save(path)
+        write_picture(picture, path)
         print(path)
 
 

@@ -29,7 +29,10 @@ dataloader.train.mapper.augmentations = [
     L(T.RandomFlip)(horizontal=True),
     L(T.RandomFlip)(horizontal=False, vertical=True),
 ]
-dataloader.test.mapper.augmentations = []
+# What the images have; a photograph is detected in at the size that objects were learned at.
+dataloader.test.mapper.augmentations = [
+    L(T.ResizeShortestEdge)(short_edge_length=192, max_size=320)
+]
 # Images of 192 pixels load in less time than a process takes to hand them over.
 dataloader.train.num_workers = 0
 optimizer.lr = 7e-4

@@ -81,8 +81,13 @@ def _add_shapes(
             else:
                 builder.add_object(label, mask=_decode(shape, (x0, y0), size, path))
             continue
+        if kind == "rectangle" and len(points) == 4:  # X-AnyLabeling's have all corners
+            xs, ys = zip(*points, strict=True)
+            builder.add_object(label, (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)))
+            continue
         polygon = _circle(points) if kind == "circle" and len(points) == 2 else points
-        if kind not in ("polygon", "circle") or len(polygon) < 3:
+        # A "rotation" is X-AnyLabeling's rectangle that stands askew.
+        if kind not in ("polygon", "circle", "rotation") or len(polygon) < 3:
             builder.leave_out(f"{kind} of {len(points)} point{'s'[: len(points) != 1]}")
             continue
         group = shape.get("group_id")

@@ -1,5 +1,6 @@
 """PASCAL VOC's folders: an XML file for each image, corners in pixels counted from 1."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,10 @@ def _add_image(
             )
         except ValueError as error:
             raise UserError(f"{path}: a corner is no number ({error}); correct it.") from None
+        if not all(map(math.isfinite, (left, top, right, bottom))):
+            raise UserError(f"{path}: a corner is not finite; correct it.")
+        left, right = sorted((left, right))
+        top, bottom = sorted((top, bottom))
         if min(left, top) < first_pixel:
             raise UserError(
                 f"{path}: a corner is {min(left, top):g}, and VOC counts pixels from 1; with "

@@ -9,7 +9,9 @@ from paths import ROOT
 from PIL import Image
 from pycocotools.coco import COCO
 
+from imted.errors import UserError
 from imted.extras.demo import video
+from imted.outputs import write_picture
 from imted.predict import Predictor
 
 SHARED = Path(os.environ.get("IMTED_SHARED_DATA", ROOT.parent / "shared/data"))
@@ -29,6 +31,16 @@ def demo(load_script, detector_run, tmp_path):
     return run
 
 
+def film(folder, frames):
+    """Write a video of noise; return its path."""
+    path, noise = str(folder / "film.avi"), np.random.default_rng(0)
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 5.0, (96, 64))
+    for _ in range(frames):
+        writer.write(noise.integers(256, size=(64, 96, 3), dtype=np.uint8))
+    writer.release()
+    return path
+
+
 def predictions(output):
     return json.loads((output / "predictions.json").read_text())
 
@@ -36,7 +48,7 @@ def predictions(output):
 def test_a_folder(demo, tmp_path, capsys):
     output = tmp_path / "out"
     assert demo("--input", tmp_path / "images", "--output", output) == 0
-    assert sorted(p.name for p in output.iterdir()) == ["1.jpg", "4.jpg", "predictions.json"]
+    assert sorted(p.name for p in output.glob("[!.]*")) == ["1.jpg", "4.jpg", "predictions.json"]
     predictor = Predictor(str(tmp_path / "run"))
     expected = [
         {**result, "file_name": str(tmp_path / f"images/{name}.png")}
@@ -89,11 +101,7 @@ def test_processes_share_the_images(demo, shell, tmp_path):
 
 
 def test_a_video(demo, tmp_path, capsys):
-    path, frames = str(tmp_path / "film.avi"), np.random.default_rng(0)
-    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 5.0, (96, 64))
-    for _ in range(3):
-        writer.write(frames.integers(256, size=(64, 96, 3), dtype=np.uint8))
-    writer.release()
+    path = film(tmp_path, 3)
     assert demo("--video-input", path, "--output", tmp_path / "out", threshold="0.4") == 0
     written = cv2.VideoCapture(str(tmp_path / "out/film.mp4"))
     assert written.get(cv2.CAP_PROP_FPS) == 5
@@ -110,11 +118,7 @@ def test_a_phones_video_stands_upright(demo, tmp_path):
 
 
 def test_a_video_that_is_not_whole_is_said(demo, tmp_path, capsys, monkeypatch):
-    path = str(tmp_path / "film.avi")
-    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 5.0, (96, 64))
-    for _ in range(3):
-        writer.write(np.zeros((64, 96, 3), np.uint8))
-    writer.release()
+    path = film(tmp_path, 3)
 
     class Full:
         """A disk that takes one frame more."""
@@ -133,7 +137,72 @@ def test_a_video_that_is_not_whole_is_said(demo, tmp_path, capsys, monkeypatch):
     open_writer = video._open_writer
     monkeypatch.setattr(video, "_open_writer", Full)
     assert demo("--video-input", path, "--output", tmp_path / "out", threshold="0.4") == 1
-    assert "has 1 of 3 frames" in capsys.readouterr().err
+    assert "has not all of 3 frames" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_ctrl_c_leaves_a_video_of_what_was_done(demo, tmp_path, capsys, monkeypatch):
+    path = film(tmp_path, 5)
+
+    class Interrupted:
+        def __init__(self, *args):
+            self.writer, self.left = open_writer(*args), 2
+
+        def write(self, picture):
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            self.writer.write(picture)
+
+        def release(self):
+            self.writer.release()
+
+    open_writer = video._open_writer
+    monkeypatch.setattr(video, "_open_writer", Interrupted)
+    assert demo("--video-input", path, "--output", tmp_path / "out", threshold="0.4") == 1
+    assert "Interrupted after 2 frames" in capsys.readouterr().err
+    assert cv2.VideoCapture(str(tmp_path / "out/film.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 2
+
+
+def test_another_s_pictures_are_not_replaced(demo, tmp_path, capsys):
+    """Whether they are in the output's folder by chance, or are the inputs."""
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "4.jpg").write_text("mine")
+    assert demo("--input", tmp_path / "images", "--output", output) == 1
+    assert "4.jpg is there already" in capsys.readouterr().err
+    assert [path.name for path in output.iterdir()] == ["4.jpg"]
+    (output / "4.jpg").unlink()
+    for _ in range(2):
+        assert demo("--input", tmp_path / "images", "--output", output) == 0
+    before = (output / "1.jpg").read_bytes()
+    assert demo("--input", output / "*.jpg", "--output", output) == 1
+    assert "1.jpg is what the command reads" in capsys.readouterr().err
+    assert (output / "1.jpg").read_bytes() == before
+
+
+def test_a_picture_that_cannot_be_written_loses_no_other(demo, tmp_path, capsys, monkeypatch):
+    def write(pixels, path, **options):
+        if path.stem == "4":
+            raise UserError("4.jpg can't be written (No space left on device).")
+        write_picture(pixels, path, **options)
+
+    monkeypatch.setattr("imted.extras.demo.folder.write_picture", write)
+    assert demo("--input", tmp_path / "images", "--output", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "error: 4.jpg can't be written (No space left on device), after 1 of 2 images" in error
+    assert {result["image_id"] for result in predictions(tmp_path / "out")} == {1}
+
+
+def test_the_longest_names(demo, tmp_path):
+    name = "x" * 251
+    for suffix in ("png", "jpg"):
+        Image.open(tmp_path / "images/1.png").save(tmp_path / f"images/{name}.{suffix}")
+    output = tmp_path / "out"
+    assert demo("--input", tmp_path / f"images/{name}.png", "--output", output) == 0
+    assert (output / f"{name}.jpg").is_file()
+    assert demo("--input", tmp_path / "images/x*", "--output", output) == 0
+    assert len(list(output.glob("*.jpg"))) == 3
 
 
 @pytest.mark.parametrize(
@@ -146,7 +215,7 @@ def test_a_video_that_is_not_whole_is_said(demo, tmp_path, capsys, monkeypatch):
         (["--video-input", "absent.mp4", "--output", "out"], "absent.mp4 (--video-input)"),
         (["--input", "{text}", "--output", "{tmp}/out"], "1 of 1 files could not be read"),
         (["--video-input", "{text}", "--output", "{tmp}/out"], "can't be opened as a video"),
-        (["--video-input", "{text}", "--output", "{text}"], "is the video itself"),
+        (["--video-input", "{text}", "--output", "{text}"], "is what the command reads"),
         (["--input", "{tmp}/images/1.png"], "needs windows"),
         (["--input", "{tmp}/images", "--output", "{tmp}/out", "--num-gpus", "0"], "at least 1"),
         (["--input", "{tmp}/images", "--image-ids", "no.json", "--output", "out"], "no.json"),

@@ -62,6 +62,11 @@ def test_a_photograph_stands_upright(client):
     assert (answer["width"], answer["height"]) == (90, 120)
 
 
+def test_a_large_photograph_is_made_smaller_first(client):
+    answer = client.post("/detect", data=picture((3200, 40), "jpeg")).get_json()
+    assert (answer["width"], answer["height"]) == (1600, 20)
+
+
 def test_the_attention_in_a_box(client):
     answer = client.post("/attention?box=10,20,60,70", data=picture()).get_json()
     weights = np.array(answer["weights"])
@@ -75,7 +80,8 @@ def test_the_reconstruction(detector_run, mae_file, monkeypatch):
     predictor = Predictor(str(detector_run()), overrides=overrides)
     client = app_module.create_app(predictor).test_client()
     answers = [
-        client.post(f"/reconstruction?seed={seed}", data=picture()).get_json() for seed in (0, 0, 1)
+        client.post(f"/reconstruction?seed={seed}", data=picture()).get_json()
+        for seed in (0, 0, 2**70 + 1)
     ]
     assert set(answers[0]) == {"image", "hidden", "predicted"}
     assert answers[0] == answers[1] and answers[0]["hidden"] != answers[2]["hidden"]
@@ -135,6 +141,8 @@ def test_other_names_are_refused(client, detector_run):
 def test_examples_are_held_out_images(client, app, detector_run, tmp_path):
     assert client.get("/examples/0").data == (tmp_path / "images/1.png").read_bytes()
     assert client.get("/examples/2").status_code == 404
+    (tmp_path / "images/1.png").unlink()
+    assert client.get("/examples/0").status_code == 404
 
 
 @pytest.fixture
@@ -153,6 +161,42 @@ def test_a_taken_port_is_one_sentence(address, app):
         app_module.open_server(app, "127.0.0.1", int(address.rpartition(":")[2]))
     with pytest.raises(UserError, match="can't be listened at"):
         app_module.open_server(app, "no.such.host.invalid", 0)
+
+
+def test_an_empty_host_does_not_mean_all_addresses(app):
+    with pytest.raises(UserError, match="--host is empty"):
+        app_module.open_server(app, "", 0)
+
+
+def test_a_slow_request_does_not_keep_others_waiting_for_ever(detector_run, monkeypatch):
+    predictor = Predictor(str(detector_run()))
+    monkeypatch.setattr(app_module, "MAX_WAIT", 0.1)
+    started, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def __call__(self, image):
+            started.set()
+            assert go_on.wait(60)
+            return predictor(image)
+
+        def __getattr__(self, name):
+            return getattr(predictor, name)
+
+    client = app_module.create_app(Slow()).test_client()
+    answers = []
+    first = threading.Thread(
+        target=lambda: answers.append(
+            client.application.test_client().post("/detect", data=picture())
+        )
+    )
+    first.start()
+    assert started.wait(60)
+    busy = client.post("/detect", data=picture())
+    assert busy.status_code == 503 and "is busy" in busy.get_json()["error"]
+    assert client.get("/").status_code == 200
+    go_on.set()
+    first.join()
+    assert answers[0].status_code == 200
 
 
 def test_requests_at_once_get_the_same_answer(address):

@@ -207,6 +207,7 @@ def test_a_folder_without_xml_is_named(tmp_path):
     [
         ("<name>dog</name>", "", "has no <name>"),
         ("<xmin>1</xmin>", "<xmin>one</xmin>", "a corner is no number"),
+        ("<xmin>1</xmin>", "<xmin>nan</xmin>", "a corner is not finite"),
         ("</annotation>", "", "can't be read as XML"),
     ],
 )
@@ -215,6 +216,29 @@ def test_faults_of_voc_are_named(voc, old, new, message):
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(UserError, match=message):
         read_voc(str(voc))
+
+
+def test_corners_in_another_order_are_the_same_box(voc):
+    expected = read_voc(str(voc))["train"].content("")
+    path = voc / "Annotations" / "000001.xml"
+    text = path.read_text()
+    for one, other in (("<xmin>1<", "<xmin>60<"), ("<xmax>60<", "<xmax>1<")):
+        assert one in text
+        text = text.replace(one, other)
+    path.write_text(text)
+    assert read_voc(str(voc))["train"].content("") == expected
+
+
+@pytest.mark.parametrize("suffix", ["gif", "jfif", "JPE"])
+def test_images_of_every_format_that_is_read_are_found(yolo, suffix):
+    before = read_yolo(str(yolo))["train"].content("")["annotations"]
+    for path in (yolo.parent if yolo.is_file() else yolo).rglob("*.png"):
+        kind = "GIF" if suffix == "gif" else "JPEG"
+        Image.open(path).convert("RGB").save(path.with_suffix(f".{suffix}"), kind)
+        path.unlink()
+    content = read_yolo(str(yolo))["train"].content("")
+    assert content["annotations"] == before
+    assert all(image["file_name"].endswith(suffix) for image in content["images"])
 
 
 def write_labelme(root, shapes, name="a", size=SIZE):
@@ -243,6 +267,8 @@ def test_labelme_shapes(tmp_path):
             shape("cell", [[30, 30], [34, 30], [34, 34]], group_id=1),
             shape("disc", [[4, 5], [8, 10]], "mask", mask=encoded),
             shape("cell", [[3, 3]], "point"),
+            shape("box", [[40, 7], [46, 7], [46, 10], [40, 10]], "rectangle"),  # X-AnyLabeling's
+            shape("cell", [[50, 20], [53, 23], [50, 26], [47, 23]], "rotation"),
         ],
     )
     builder = read_labelme(str(tmp_path))
@@ -251,6 +277,8 @@ def test_labelme_shapes(tmp_path):
     assert builder.left_out == {"point of 1 point": 1}
     by_box = {tuple(entry["bbox"]): entry for entry in content["annotations"]}
     assert set(by_box) >= {(10, 5, 20, 15), (1, 2, 10, 6), (20, 30, 14, 4), (6, 6, 3, 3)}
+    assert "segmentation" not in by_box[40, 7, 6, 3]
+    assert by_box[47, 20, 6, 6]["segmentation"] == [[50, 20, 53, 23, 50, 26, 47, 23]]
     assert len(by_box[20, 30, 14, 4]["segmentation"]) == 2
     drawn = coco_mask.decode(by_box[6, 6, 3, 3]["segmentation"])
     assert drawn.sum() == 9 and drawn[6:9, 6:9].all()

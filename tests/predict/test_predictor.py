@@ -171,5 +171,6 @@ def test_tiles_give_runs_of_masks_at_the_images_size(detector_run):
     results = detections.to_coco(1)
     assert len(results) == len(detections) and results[0]["segmentation"]["size"] == [120, 200]
     assert len(detections[:3]) == 3
+    assert Predictor(folder, tile=96, overlap=32).preprocess(image)["image"].shape == (3, 58, 96)
     whole = Predictor(folder, tile=200)(image)  # as large as the image: no tiles
     assert_equal(whole, Predictor(folder)(image))

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, whatever ends the process; and JSON read back."""
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -26,7 +27,7 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     Raises:
         UserError: It can't be written: the disk is full, or the folder isn't there any more.
     """
-    partial = f"{os.fspath(path)}{PARTIAL}"
+    partial = _partial(os.fspath(path))
     try:
         yield partial
         with open(partial, "rb") as file:
@@ -42,6 +43,14 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
             f"{path} can't be written ({cause.strerror or cause}); what was there before is as it "
             "was."
         ) from error
+
+
+def _partial(path: str) -> str:
+    """Return the path of what isn't whole yet; of a name too long for a suffix, one by its hash."""
+    folder, name = os.path.split(path)
+    if len(os.fsencode(name + PARTIAL)) > 255:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return os.path.join(folder, name + PARTIAL)
 
 
 def write_text(text: str, path: str | os.PathLike) -> None:

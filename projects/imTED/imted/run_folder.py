@@ -85,6 +85,23 @@ def in_use(folder: str) -> bool:
     return False
 
 
+def refuse_others(folder: str, config_file: str) -> None:
+    """Raise a UserError if a folder that holds no run has a file that one would replace.
+
+    Args:
+        folder: The folder of a new run, or of an evaluation.
+        config_file: What it reads: a run's config.yaml that has come here alone is a run's.
+    """
+    if _matches(folder, (LOG, *_CHECKPOINTS)):
+        return
+    for path in _matches(folder, (*_OUTCOMES, *_RECORDS)):
+        if not (os.path.exists(config_file) and path.samefile(config_file)):
+            raise UserError(
+                f"{folder} (train.output_dir) holds no run, but {path.relative_to(folder)}, which "
+                "a run would replace; name another folder."
+            )
+
+
 def prepare(
     folder: str, resume: bool, overwrite: bool, reads: Mapping[str, str] | None = None
 ) -> None:

@@ -131,6 +131,13 @@ REPAIRABLE = {
         lambda f: f.content["categories"][1].update(name=7), "category_number", "category 2 (7)",
         ALL,
     ),
+    "root of the categories": (  # of one class's name, as an export of one class has it
+        lambda f: f.content["categories"].extend(
+            [{"id": 0, "name": "ant", "supercategory": "none"}]
+        )
+        or [c.update(supercategory="ant") for c in f.content["categories"][:-1]],
+        "category_root", "category 0 ('ant')", ALL,
+    ),
     "size absent": (
         lambda f: f.content["images"][0].pop("width"), "image_size_absent", "image 1 (1.png)", ALL,
     ),

@@ -3,9 +3,11 @@ import copy
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -102,6 +104,20 @@ def test_real_data_sets_are_clean(name, masks):
     check_pair(*reports)
     assert [report.findings for report in reports] == [{}, {}], [str(r) for r in reports]
     assert [report.has_masks for report in reports] == [masks, masks]
+
+
+def test_an_image_in_both_under_another_name_is_found(folder):
+    train = check(folder)
+    (folder.images / "2.png").rename(folder.images / "renamed.png")
+    folder.content["images"][1]["file_name"] = "renamed.png"
+    pixels = Image.open(folder.images / "1.png")
+    pixels.putpixel((0, 0), 255 if pixels.mode == "L" else (255, 0, 0))
+    pixels.save(folder.images / "other.png")
+    folder.content["images"][0]["file_name"] = "other.png"
+    shutil.copy(folder.images / "renamed.png", folder.images / "2.png")
+    val = check(folder, "val")
+    check_pair(train, val)
+    assert val.findings["file_shared"] == ["image 2 (renamed.png)"]
 
 
 def test_what_val_alone_has_and_what_both_have(folder, tmp_path):

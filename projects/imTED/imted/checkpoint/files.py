@@ -16,9 +16,9 @@ from iopath.common.file_io import get_cache_dir
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from imted.atomic import replacing, write_json
 from imted.errors import UserError, first_line
 from imted.modeling import MaskedAutoencoder
+from imted.outputs import output_file, write_json
 
 from .description import KEY, Description, parse_metadata
 from .huggingface import (
@@ -260,8 +260,7 @@ def save_state_dict(
     weights = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     said = {} if description is None else {KEY: description.to_dict()}
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
+        with output_file(path) as partial:
             if path.endswith(".safetensors"):
                 metadata = {key: json.dumps(value) for key, value in said.items()}
                 save_file(weights, partial, metadata)

@@ -18,12 +18,12 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.utils.file_io import PathManager
 
-from imted.atomic import write_json
 from imted.data.coco_check.check import check_dataset, check_pair
 from imted.data.coco_check.findings import DOUBTFUL, REPAIRED, CheckedJson
 from imted.data.coco_json import SECTIONS, categories_of, load_coco, register_coco_json
 from imted.data.shared_records import load_once
 from imted.errors import UserError
+from imted.outputs import write_json
 from imted.processes import on_main_process
 from imted.run_folder import REPAIRED as REPAIRED_JSON
 
@@ -218,7 +218,7 @@ def write_repaired(data: CheckedJson, output_dir: str) -> Split:
     path, entries = data.json_file, data.content["annotations"]
     if data.findings or data.completed:
         path = os.path.join(output_dir, REPAIRED_JSON.format(split=data.split))
-        write_json(data.content, path)
+        write_json(data.content, path, inputs=[data.json_file])
     num_empty = data.num_empty  # which goes through all annotations
     empty = f" ({num_empty} without annotations)" if num_empty else ""
     return Split(

@@ -8,10 +8,13 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from imted.data.dataset import read_coco
-from imted.data.pixels import read_pixels
+from imted.data.pixels import FORMATS, read_pixels
 from imted.errors import UserError
 
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+IMAGE_SUFFIXES = {
+    suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS
+}
+"""Of the files that a folder of images is taken to hold, in lower case."""
 
 
 def list_images(images: str, json_file: str = "") -> list[dict[str, str]]:

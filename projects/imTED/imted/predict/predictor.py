@@ -174,6 +174,10 @@ class Predictor:
         height, width = pixels.shape[:2]
         augmented = T.AugInput(pixels)
         self._augmentations(augmented)
+        if self.tile and max(height, width) > self.tile and augmented.image is pixels:
+            # The whole of a tiled image, which the config doesn't resize: it would be as slow as
+            # the tiles and larger than what was trained on.
+            T.AugmentationList([T.ResizeShortestEdge(self.tile, self.tile)])(augmented)
         tensor = torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
 

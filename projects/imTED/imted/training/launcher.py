@@ -30,7 +30,14 @@ from imted.config.resolve import Run, resolve
 from imted.config.saved import write_config
 from imted.errors import PEER_ENDED, UserError, exit_status, first_line, sentence_of
 from imted.processes import on_main_process
-from imted.run_folder import CONFIG, locked, prepare, read_last, restore_replaced
+from imted.run_folder import (
+    CONFIG,
+    locked,
+    prepare,
+    read_last,
+    refuse_others,
+    restore_replaced,
+)
 from imted.training.console import (
     log_environment,
     show_changes,
@@ -154,6 +161,7 @@ def _claim(args: argparse.Namespace, cfg: DictConfig, device: torch.device) -> I
     with ExitStack() as stack:
         if args.machine_rank == 0:  # the others see the same folder
             on_main_process(lambda: stack.enter_context(locked(folder)))
+            on_main_process(lambda: refuse_others(folder, args.config_file))
             if not args.eval_only:
                 overwrite, reads = cfg.train.overwrite, _paths_to_read(cfg)
                 on_main_process(lambda: prepare(folder, args.resume, overwrite, reads))

@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -297,5 +298,6 @@ def _save_mae(model: nn.Module, output_dir: str) -> None:
     """Save what pre-training learnt as a MAE checkpoint in the official layout."""
     if isinstance(model, MaskedAutoencoder) and comm.is_main_process():
         path = os.path.join(output_dir, MAE)
+        Path(path).unlink(missing_ok=True)  # the run's own, which has ended here before
         save_mae(model, path)
         logger.info("The pre-trained encoder and decoder are in %s", path)

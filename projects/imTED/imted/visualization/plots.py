@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
-from imted.atomic import replacing
+from imted.outputs import output_file
 
 
 @contextmanager
@@ -18,6 +18,6 @@ def names_as_text() -> Iterator[None]:
 
 
 def save_figure(figure: Figure, path: str) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    with replacing(path) as partial:
+    """Write a figure as PNG, see `output_file`."""
+    with output_file(path) as partial:
         FigureCanvasAgg(figure).print_png(partial)

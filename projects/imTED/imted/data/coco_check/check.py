@@ -1,5 +1,6 @@
 """Check a COCO json: name every problem, repair what can be."""
 
+import filecmp
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -76,6 +77,8 @@ def check_dataset(
                 data.add("id_text", f"{key} {entry[key]!r} of {section!r}")
     if data.findings:  # all that refers to them would be a finding, too
         return data
+    if "categories" in sections and "annotations" in sections:
+        _drop_root(data)
     for section in [name for name in _NAMED if name in sections]:
         _check_names(data, section)
     sizes = {} if image_root is None else _check_files(data)
@@ -114,14 +117,29 @@ def check_pair(train: CheckedJson, val: CheckedJson) -> None:
     )
     for key in sorted(wanted - learned):
         val.add("classes_unseen", f"{names[1].get(key)!r}")
-    known = {_file_of(train, image) for image in train.content["images"]}
-    for image in val.content["images"]:
-        if _file_of(val, image) in known:
+    known: dict[int, list[str]] = {}
+    for path in filter(os.path.isfile, _files_of(train)):
+        known.setdefault(os.path.getsize(path), []).append(path)
+    for image, path in zip(val.content["images"], _files_of(val), strict=True):
+        same_size = known.get(os.path.getsize(path), []) if os.path.isfile(path) else []
+        if any(filecmp.cmp(path, other, shallow=False) for other in same_size):
             val.add("file_shared", name_image(image))
 
 
-def _file_of(data: CheckedJson, image: Mapping[str, Any]) -> str:
-    return os.path.realpath(os.path.join(data.image_root, image["file_name"]))
+def _files_of(data: CheckedJson) -> list[str]:
+    return [os.path.join(data.image_root, image["file_name"]) for image in data.content["images"]]
+
+
+def _drop_root(data: CheckedJson) -> None:
+    """Leave out the root of a tree of categories: a name for them all, which has no object."""
+    categories = data.content["categories"]
+    used = {entry.get("category_id") for entry in data.content["annotations"]}
+    for category in [c for c in categories if c.get("id") not in used]:
+        others = [other for other in categories if other is not category]
+        if others and all(other.get("supercategory") == category.get("name") for other in others):
+            data.add("category_root", f"category {category.get('id')!r} ({category.get('name')!r})")
+            data.content["categories"] = others
+            return
 
 
 def _check_names(data: CheckedJson, section: str) -> None:

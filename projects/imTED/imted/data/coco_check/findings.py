@@ -58,13 +58,16 @@ DOUBTFUL = {
     "crowd_many": "annotations marked iscrowd=1 are a tenth of all or more; they are regions of "
     "which nothing is learned: write 0 if each is an object (CVAT writes 1 for what was brushed)",
     "classes_unseen": "classes with objects in val and none in train; they can't be learned",
-    "file_shared": "image files that are in train, too; an evaluation on them says little",
+    "file_shared": "image files that are in train, too, under this name or another; an evaluation "
+    "on them says little",
     "some_box_not_mask": "boxes that have nothing to do with their masks (IoU below 0.1); see "
     "which of the two is right",
 }
 """What stays as it is; whether it is a fault, only the user can say."""
 REPAIRED = {
     "category_number": "categories whose name is a number; read as text",
+    "category_root": "categories without objects that are the supercategory of all others, as "
+    "Roboflow exports one; dropped",
     "image_size_absent": "images without width or height; taken from the image files",
     "image_size_wrong": "images whose width and height are not the file's; the file's are used; "
     "boxes count in its pixels",

@@ -25,9 +25,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from imted.atomic import read_json, write_json
+from imted.atomic import read_json
 from imted.data.coco_json import index_coco
 from imted.errors import UserError
+from imted.outputs import write_json
 
 LISTS = ("occluded", "separated")
 LARGE_PART = 0.05
@@ -141,9 +142,9 @@ def derive_lists(content: dict[str, Any], name: str) -> dict[str, list[OccludedO
 
 
 def write_list(path: Path, objects: Sequence[OccludedObject], source: str) -> None:
-    """Write a list, and what it was made from."""
+    """Write a list, and which file it was made from; see `imted.outputs` for what it replaces."""
     content = {"source": source, "objects": [asdict(item) for item in objects]}
-    write_json(content, path)
+    write_json(content, path, inputs=[source])
 
 
 def read_list(path: str) -> list[OccludedObject]:

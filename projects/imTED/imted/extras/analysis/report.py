@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from pycocotools.cocoeval import COCOeval
 
-from imted.atomic import write_json, write_text
+from imted.outputs import write_json, write_text
 
 from .bootstrap import CONFIDENCE, NUM_RESAMPLES, Difference, compare
 from .confusion import confusion_matrix

@@ -9,9 +9,9 @@ import pycocotools.mask as mask_util
 from detectron2.data import Metadata, detection_utils
 from detectron2.utils.visualizer import Visualizer
 from matplotlib.colors import to_rgb
-from PIL import Image
 from pycocotools.cocoeval import COCOeval
 
+from imted.outputs import write_picture
 from imted.visualization.drawing import side_by_side
 
 from .inputs import Truth
@@ -66,7 +66,7 @@ def draw_worst(
             name = ""
         else:
             picture = _draw(pixels, truth, evaluation, image, wrong, threshold)
-            Image.fromarray(picture).save(os.path.join(folder, name), quality=90)
+            write_picture(picture, os.path.join(folder, name), quality=90)
         worst.append(WorstImage(entry["file_name"], name, dict(wrong.count)))
     return worst
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 from detectron2.utils import comm
-from PIL import Image
 from tqdm import tqdm
 
-from imted.atomic import write_json
 from imted.errors import UserError
+from imted.outputs import write_json, write_picture
 from imted.predict import Detections, Predictor
 from imted.visualization.drawing import draw_instances
 
@@ -30,6 +29,7 @@ class Outcome:
     results: list[dict[str, Any]] = field(default_factory=list)
     done: int = 0
     failed: int = 0
+    ended: str = ""  # why before the last image
 
 
 def predict_files(
@@ -50,17 +50,20 @@ def predict_files(
         output: The folder of `predictions.json`.
 
     Raises:
-        UserError: When all is written: some files could not be read.
+        UserError: When the json is written: some files could not be read, or something has ended
+            it before the last, as Ctrl-C or a full disk.
     """
     rank, processes = comm.get_rank(), comm.get_world_size()
     mine = dict(list(pictures.items())[rank::processes])
-    outcome, interrupted = Outcome(), False
+    predictor, outcome = build(), Outcome()
     try:
-        _predict(build(), mine, ids, outcome)
+        _predict(predictor, mine, ids, outcome)
     except KeyboardInterrupt:
-        interrupted = True
+        outcome.ended = "Interrupted"
         if processes > 1:
             raise
+    except UserError as error:
+        outcome.ended = str(error)
     outcomes = comm.gather(outcome)
     if rank:
         return
@@ -71,8 +74,9 @@ def predict_files(
     write_json(results, path)
     done, failed = (sum(getattr(o, name) for o in outcomes) for name in ("done", "failed"))
     print(f"{len(results)} detections in {done} images: {path}, and a picture of each beside it")
-    if interrupted:
-        raise UserError(f"Interrupted after {done} of {len(pictures)} images.")
+    for outcome in outcomes:
+        if outcome.ended:
+            raise UserError(f"{outcome.ended.rstrip('.')}, after {done} of {len(pictures)} images.")
     if failed:
         raise UserError(f"{failed} of {len(pictures)} files could not be read; see above.")
 
@@ -89,8 +93,7 @@ def _predict(
             outcome.failed += 1
             continue
         detections, picture = _draw(predictor, pixels)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(target, quality=95)
+        write_picture(picture, target, quality=95)
         outcome.results += [{**r, "file_name": str(file)} for r in detections.to_coco(ids[file])]
         outcome.done += 1
 

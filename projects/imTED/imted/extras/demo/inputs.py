@@ -2,12 +2,16 @@
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from imted.data import read_coco
 from imted.data.images import IMAGE_SUFFIXES
 from imted.errors import UserError
+
+MAX_NAME = 255
+"""Bytes."""
 
 
 def list_inputs(inputs: Sequence[str], output: str = "") -> list[Path]:
@@ -47,16 +51,27 @@ def picture_paths(files: Sequence[Path], output: str) -> dict[Path, Path]:
     """Give each image a picture in the output folder: its own name, as a JPEG.
 
     Images of several folders keep the folders below their common one; names that would meet
-    (a.png and a.jpg) keep their suffix.
+    (a.png and a.jpg) keep their suffix, and what is too long for a file system is cut.
     """
     parents = [file.resolve().parent for file in files]
     common = Path(os.path.commonpath(parents)) if parents else Path()
     names = {file: file.resolve().relative_to(common) for file in files}
     stems = [name.with_suffix("") for name in names.values()]
+    counts = Counter(stems)
     return {
-        file: Path(output, f"{name if stems.count(name.with_suffix('')) > 1 else stem}.jpg")
-        for (file, name), stem in zip(names.items(), stems, strict=True)
+        file: _fitting(Path(output, f"{name if counts[stem] > 1 else stem}.jpg"), number)
+        for number, ((file, name), stem) in enumerate(zip(names.items(), stems, strict=True))
     }
+
+
+def _fitting(path: Path, number: int) -> Path:
+    """Cut a file's name to the bytes that file systems take, and tell it by a number."""
+    if len(os.fsencode(path.name)) <= MAX_NAME:
+        return path
+    end = f"~{number}{path.suffix}"
+    return path.with_name(
+        os.fsencode(path.stem)[: MAX_NAME - len(end)].decode(errors="ignore") + end
+    )
 
 
 def image_ids(files: Sequence[Path], json_file: str = "") -> dict[Path, int]:

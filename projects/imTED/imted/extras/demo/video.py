@@ -10,6 +10,7 @@ from detectron2.utils.video_visualizer import VideoVisualizer
 from tqdm import tqdm
 
 from imted.errors import UserError
+from imted.outputs import output_file, refuse_others
 from imted.predict import Predictor
 from imted.visualization.plots import names_as_text
 
@@ -30,33 +31,55 @@ def predict_video(predictor: Predictor, path: str, output: str) -> str:
     if not os.path.isfile(path):
         raise UserError(f"{path} (--video-input) doesn't exist.")
     target = output if output.endswith(".mp4") else os.path.join(output, f"{Path(path).stem}.mp4")
-    if os.path.exists(target) and os.path.samefile(path, target):
-        raise UserError(f"{target} (--output) is the video itself; name another file.")
+    refuse_others([target], [path])
+    with output_file(target) as partial:
+        video = f"{partial}.mp4"  # OpenCV tells the format by the suffix
+        try:
+            written, whole = _write_frames(predictor, path, video)
+            if _count_frames(video) < written:  # OpenCV's writer says nothing of a full disk
+                raise UserError(
+                    f"{target} (--output) has not all of {written} frames, and was removed: see "
+                    "whether the disk is full."
+                )
+            os.replace(video, partial)
+        finally:
+            Path(video).unlink(missing_ok=True)
+    if not whole:
+        raise UserError(f"Interrupted after {written} frames, which are in {target}.")
+    return target
+
+
+def _write_frames(predictor: Predictor, path: str, video: str) -> tuple[int, bool]:
+    """Write a video, to the end or until Ctrl-C; return its frames, and whether it's whole."""
     capture = _open(path)
-    writer, written = None, 0
+    writer, written, whole = None, 0, True
     try:
         frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
         drawn = draw_frames(predictor, capture)
         for picture in tqdm(drawn, total=frames if frames > 0 else None, unit="frame"):
             if writer is None:
-                writer = _open_writer(target, fps, picture)
+                writer = _open_writer(video, fps, picture)
             writer.write(picture)
             written += 1
+    except KeyboardInterrupt:
+        if not written:
+            raise
+        whole = False
     finally:
         capture.release()
         if writer is not None:
             writer.release()
-    if writer is None:
+    if not written:
         raise UserError(f"{path} (--video-input) can't be opened as a video, or has no frame.")
-    copy = _open(target)
-    there = int(copy.get(cv2.CAP_PROP_FRAME_COUNT)) if copy.isOpened() else 0
-    copy.release()
-    if there < written:  # OpenCV's writer says nothing of a full disk
-        raise UserError(
-            f"{target} (--output) has {there} of {written} frames: see whether the disk is full."
-        )
-    return target
+    return written, whole
+
+
+def _count_frames(path: str) -> int:
+    capture = _open(path)
+    frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    capture.release()
+    return frames
 
 
 def show_webcam(predictor: Predictor, number: int = 0) -> None:
@@ -126,10 +149,9 @@ def _open(source: str | int) -> cv2.VideoCapture:
     return capture
 
 
-def _open_writer(target: str, fps: float, picture: np.ndarray) -> cv2.VideoWriter:
-    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+def _open_writer(path: str, fps: float, picture: np.ndarray) -> cv2.VideoWriter:
     height, width = picture.shape[:2]
-    writer = cv2.VideoWriter(target, cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
     if not writer.isOpened():
-        raise UserError(f"{target} (--output) can't be written as a video by this OpenCV.")
+        raise UserError(f"{path} (--output) can't be written as a video by this OpenCV.")
     return writer

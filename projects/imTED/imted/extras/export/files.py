@@ -1,7 +1,6 @@
 """Write a detector as a file, and run the file as Detectron2 runs a model."""
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +12,9 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from torch.nn.functional import interpolate, pad
 
-from imted.atomic import replacing
 from imted.checkpoint import Description
 from imted.errors import UserError
+from imted.outputs import output_file
 from imted.predict import LoadedDetector
 
 from .trace import BOXES, CLASSES, MASKS, SCORES, output_names, traceable
@@ -36,8 +35,7 @@ def write_torchscript(loaded: LoadedDetector, image: torch.Tensor, path: str) ->
     with _quiet(), torch.no_grad():
         traced = torch.jit.trace(adapter, (image,), check_trace=False)
     extra = {DESCRIPTION: json.dumps(loaded.description.to_dict())}
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with replacing(path) as partial:
+    with output_file(path) as partial:
         torch.jit.save(traced, partial, _extra_files=extra)
 
 
@@ -56,8 +54,7 @@ def write_onnx(loaded: LoadedDetector, image: torch.Tensor, path: str, fp16: boo
             f"ONNX needs the package {error.name}; pip install onnx onnxruntime (docs/export.md)."
         ) from None
     adapter = traceable(loaded.model, image)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with replacing(path) as partial:
+    with output_file(path) as partial:
         with _quiet(), torch.no_grad():
             torch.onnx.export(
                 adapter,

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from imted.atomic import replacing, write_text
 from imted.config.compare import read_flat
 from imted.errors import UserError
 from imted.extras.sweep.plots import save_curves, save_metrics
 from imted.extras.sweep.points import is_seed
 from imted.extras.sweep.runs import evaluated_iterations, read_record
 from imted.extras.sweep.statistics import Difference, holm, mean_interval, paired_difference
+from imted.outputs import output_file, write_text
 from imted.run_folder import RESULTS, read_metrics, read_results
 from imted.training.hooks import EVALUATED
 
@@ -264,7 +264,7 @@ def _markdown(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
 
 def _write_csv(runs: Sequence[RunResults], path: str) -> None:
     metrics = dict.fromkeys(key for run in runs for key in run.metrics)
-    with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+    with output_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "seed", "folder", *metrics, *_COSTS])
         for run in runs:

@@ -19,15 +19,18 @@ from imted.predict import Predictor
 from imted.visualization.reconstruction import load_mae, reconstruct
 
 from .attention import box_attention, find_decoder
-from .pictures import TooManyPixels, data_url, display, fit_to_mae, outline, read_image
+from .pictures import TooManyPixels, data_url, fit_to_mae, outline, read_image
 
 T = TypeVar("T")
 
 MAX_BYTES = 20_000_000
 """Of a request."""
+MAX_WAIT = 30
+"""Seconds that a request waits for others before it."""
 NUM_EXAMPLES = 3
 LOCAL_HOSTS = ("127.0.0.1", "localhost")
 MESSAGES = {
+    503: "The detector is busy with other images; try again.",
     413: f"The file is larger than {MAX_BYTES // 10**6} MB, the most that is taken.",
     500: "The server failed at this request; its terminal says how.",
 }
@@ -46,7 +49,7 @@ def create_app(predictor: Predictor, threshold: float = 0.5, host: str = "127.0.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     if host in LOCAL_HOSTS:
         app.config["TRUSTED_HOSTS"] = list(LOCAL_HOSTS)
-    lock = Lock()  # requests come in threads, and the model is one
+    model = _Turns()  # requests come in threads, and the model is one
     mae, no_mae = _attempt(lambda: _load_mae(predictor))
     decoder, no_decoder = _attempt(lambda: find_decoder(predictor.model))
     examples = [Path(file).resolve() for file in predictor.examples(NUM_EXAMPLES)]
@@ -72,14 +75,14 @@ def create_app(predictor: Predictor, threshold: float = 0.5, host: str = "127.0.
 
     @app.get("/examples/<int:number>")
     def example(number: int) -> Response:
-        if number >= len(examples):
+        if number >= len(examples) or not examples[number].is_file():
             abort(404)
         return send_file(examples[number])
 
     @app.post("/detect")
     def detect() -> dict[str, Any]:
         image = read_image(request.get_data())
-        with lock:
+        with model:
             found = predictor(image)
         masks = found.pred_masks.numpy() if found.has("pred_masks") else None
         detections = [
@@ -93,13 +96,13 @@ def create_app(predictor: Predictor, threshold: float = 0.5, host: str = "127.0.
             for i, name in enumerate(found.names)
         ]
         size = {"width": image.width, "height": image.height}
-        return {**size, "picture": display(image), "detections": detections}
+        return {**size, "picture": data_url(image, "jpeg"), "detections": detections}
 
     @app.post("/attention")
     def attention() -> dict[str, Any]:
         image = read_image(request.get_data())
         box = _read_box(request.args.get("box", ""), image)
-        with lock:
+        with model:
             weights = box_attention(predictor.model, predictor.preprocess(image), box)
         # As many digits as a picture can show.
         return {"weights": weights[0].double().numpy().round(4).tolist()}
@@ -109,8 +112,8 @@ def create_app(predictor: Predictor, threshold: float = 0.5, host: str = "127.0.
         if mae is None:
             raise UserError(f"There is no reconstruction: {no_mae}")
         fitted = fit_to_mae(read_image(request.get_data()), mae)
-        seed = request.args.get("seed", 0, type=int)
-        with lock:
+        seed = request.args.get("seed", 0, type=int) % 2**63  # torch takes no more bits
+        with model:
             hidden, predicted = reconstruct(mae, fitted, seed)
         pictures = {"image": fitted, "hidden": hidden, "predicted": predicted}
         return {
@@ -136,6 +139,20 @@ def create_app(predictor: Predictor, threshold: float = 0.5, host: str = "127.0.
     return app
 
 
+class _Turns:
+    """Lets one request after the other have the model; one that waits too long is refused."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=MAX_WAIT):
+            abort(503)
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 def open_server(app: Flask, host: str, port: int) -> BaseWSGIServer:
     """Open the port; `serve_forever` of what is returned answers requests.
 
@@ -147,6 +164,8 @@ def open_server(app: Flask, host: str, port: int) -> BaseWSGIServer:
     Raises:
         UserError: The port is taken, or the address isn't this machine's.
     """
+    if not host:
+        raise UserError("--host is empty; 0.0.0.0 listens at all of this machine's addresses.")
     try:
         listener = socket.create_server((host, port))
     except (OSError, OverflowError) as error:

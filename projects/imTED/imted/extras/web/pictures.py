@@ -16,9 +16,12 @@ from imted.errors import UserError
 from imted.modeling import MaskedAutoencoder
 
 MAX_PIXELS = 25_000_000
-"""Of an image; as many bytes has each of a hundred masks."""
+"""Of an image."""
 DISPLAY_SIDE = 1600
-"""Pixels of the longer side of the picture that is sent back."""
+"""Pixels of the longer side from which an image is made smaller, as a screen shows it.
+
+Each of a hundred masks has as many bytes as the image has pixels.
+"""
 
 
 class TooManyPixels(UserError):
@@ -26,7 +29,7 @@ class TooManyPixels(UserError):
 
 
 def read_image(data: bytes) -> Image.Image:
-    """Read an uploaded image: its first frame, upright, in RGB.
+    """Read an uploaded image: its first frame, upright, in RGB, no larger than a screen shows it.
 
     Raises:
         TooManyPixels: It is too large.
@@ -43,7 +46,9 @@ def read_image(data: bytes) -> Image.Image:
         if image.mode not in BYTE_MODES:
             raise ValueError(DEEP.format(mode=image.mode))
         if pixels <= MAX_PIXELS:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright.thumbnail((DISPLAY_SIDE, DISPLAY_SIDE))
+            return upright
     except Image.DecompressionBombError:
         pixels = Image.MAX_IMAGE_PIXELS or 0
     except Exception as error:  # whatever a decoder raises, the file is at fault
@@ -74,13 +79,6 @@ def data_url(image: Image.Image, kind: str) -> str:
     file = io.BytesIO()
     image.save(file, kind, **({"quality": 95} if kind == "jpeg" else {}))
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def display(image: Image.Image) -> str:
-    """Write an image for the screen, made smaller where it is larger than that."""
-    image = image.copy()
-    image.thumbnail((DISPLAY_SIDE, DISPLAY_SIDE))
-    return data_url(image, "jpeg")
 
 
 def outline(mask: np.ndarray) -> str:
