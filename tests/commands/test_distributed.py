@@ -146,7 +146,8 @@ def test_a_config_may_define_classes_and_functions_and_register_data(shell, tmp_
     """Which the processes can't import: they are handed them, and register the data, too."""
     (tmp_path / "own.py").write_text(OWN.format(config=CONFIG))
     command = ("train_net.py", "--num-gpus", 2, "--config-file", tmp_path / "own.py")
-    process = shell(*command, f"train.output_dir={tmp_path / 'run'}", "train.max_iter=1")
+    words = (*command, f"train.output_dir={tmp_path / 'run'}", "train.max_iter=1")
+    process = shell(*words, forks=False)
     assert process.returncode == 0, process.stderr[-2000:]
     assert trained(tmp_path / "run")
 
@@ -250,6 +251,7 @@ def two_processes(start, toy_config, tmp_path):
         *("train_net.py", "--config-file", toy_config, "--num-gpus", 2),
         *("train.max_iter=1000000", "train.log_period=100", "train.eval_period=0"),
         f"train.output_dir={tmp_path}/run",
+        forks=False,
     )
     end = time.monotonic() + 240
     while not (tmp_path / "run/last_checkpoint").is_file():
@@ -309,6 +311,9 @@ def test_machines_that_do_not_meet(train_net, monkeypatch, capfd, tmp_path, rank
     """The other machine isn't there; the port is another program's; the address is none."""
     soon = functools.partial(launcher.launch, timeout=timedelta(seconds=3))
     monkeypatch.setattr(launcher, "launch", soon)
+    # Where no module has to be imported anew.
+    start = functools.partial(torch.multiprocessing.start_processes, start_method="forkserver")
+    monkeypatch.setattr(torch.multiprocessing, "start_processes", start)
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # nobody listens there
         ports = {"port": free.getsockname()[1], "taken": taken.getsockname()[1]}

@@ -1,5 +1,6 @@
 """Python's command lines in processes that have imported torch and Detectron2 before they start."""
 
+import functools
 import multiprocessing
 import os
 import runpy
@@ -31,6 +32,7 @@ class Command:
         words: Sequence[object],
         env: Mapping[str, str] = os.environ,
         ignored: signal.Signals | None = None,
+        forks: bool = True,
     ) -> None:
         """Start it.
 
@@ -38,12 +40,14 @@ class Command:
             words: A script or "-m" and a module, then their arguments.
             env: Its environment; the folders of PYTHONPATH can be imported from.
             ignored: A signal that it starts with ignoring.
+            forks: Let it fork the processes that torch would spawn, so that they have imported
+                everything, too; they also have what it has set, its handlers of signals, say.
         """
         self.args = [str(word) for word in words]
         self._folder = tempfile.TemporaryDirectory()
         self._files = [Path(self._folder.name, name) for name in ("out", "err")]
         _start_server()
-        arguments = (self.args, self._files, dict(env), ignored)
+        arguments = (self.args, self._files, dict(env), ignored, forks)
         self._process = _PROCESSES.Process(target=_execute, args=arguments)
         self._process.start()
         self.pid: int = self._process.pid  # type: ignore[assignment]  # it has started
@@ -105,7 +109,11 @@ def _start_server() -> None:
 
 
 def _execute(
-    words: list[str], files: list[Path], env: dict[str, str], ignored: signal.Signals | None
+    words: list[str],
+    files: list[Path],
+    env: dict[str, str],
+    ignored: signal.Signals | None,
+    forks: bool,
 ) -> None:
     import torch
 
@@ -122,6 +130,9 @@ def _execute(
     tempfile.tempdir = None  # that of the new environment
     sys.path[:0] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
     torch.set_num_threads(1)
+    if forks:
+        start = functools.partial(torch.multiprocessing.start_processes, start_method="fork")
+        torch.multiprocessing.start_processes = start
     if words[0] == "-m":
         sys.argv = words[1:]
         sys.path.insert(0, str(ROOT))
