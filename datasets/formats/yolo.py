@@ -44,6 +44,8 @@ def read_yolo(data_yaml: str) -> dict[str, CocoBuilder]:
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
         raise UserError(f"{data_yaml} has no 'names', the list of classes; add it.")
+    if not all(isinstance(name, str | int | float) for name in names):
+        raise UserError(f"{data_yaml} has what is no text in 'names'; write a name for each class.")
     names = [str(name) for name in names]
     if len(set(names)) < len(names):
         raise UserError(f"{data_yaml} has a name twice in 'names'; give each class its own.")
@@ -86,7 +88,9 @@ def _images(about: dict[str, Any], split: str, data_yaml: Path) -> list[Path]:
     base = folder / str(about.get("path") or "")
     entries = about[split] if isinstance(about[split], list) else [about[split]]
     images: list[Path] = []
-    for entry in map(str, entries):
+    if not all(isinstance(entry, str) for entry in entries):
+        raise UserError(f"{data_yaml}: {split!r} is no path or list of paths; correct it.")
+    for entry in entries:
         # Some exports write ../train/images for what is beside the data.yaml.
         places = [base / entry, folder / entry, folder / entry.removeprefix("../")]
         place = next((place for place in places if place.exists()), None)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from imted.checkpoint import load_checkpoint, read_state_dict
+from imted.checkpoint import load_checkpoint, read_description, read_state_dict
 from imted.errors import UserError
 from imted.training.checkpointers import RunCheckpointer
 
@@ -78,6 +78,24 @@ def test_detectron2s_pkl_is_read(tmp_path, protocol):
     (tmp_path / "w.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
     found = read_state_dict(str(tmp_path / "w.pkl"))
     torch.testing.assert_close(found, WEIGHTS, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("suffix", ["pkl", "pth"])
+def test_what_a_file_shares_is_not_multiplied(tmp_path, suffix):
+    """50 dicts, each of which has the one before it twice, would be 2^50."""
+    shared = {}
+    for _ in range(50):
+        shared = {"a": shared, "b": shared}
+    content = {"model": dict(WEIGHTS), "description": {"classes": shared}, "more": shared}
+    if suffix == "pkl":
+        content["model"] = {key: value.numpy() for key, value in WEIGHTS.items()}
+        (tmp_path / "w.pkl").write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, tmp_path / "w.pth")
+    path = str(tmp_path / f"w.{suffix}")
+    torch.testing.assert_close(read_state_dict(path), WEIGHTS, rtol=0, atol=0)
+    with pytest.raises(UserError, match=rf"w\.{suffix} can't be read: it has more than"):
+        read_description(path)
 
 
 @pytest.mark.parametrize("suffix", ["pkl", "pth", "safetensors", "bin"])

@@ -336,3 +336,24 @@ def test_processes_that_are_not_told_where_to_meet(train_net, monkeypatch, capfd
     assert train_net(f"train.output_dir={tmp_path}") == 1
     error = capfd.readouterr().err
     assert error.startswith("error: The processes of the run don't meet (") and "torchrun" in error
+
+
+def test_who_waits_for_others_says_so(train_net, monkeypatch, capfd, tmp_path):
+    """They may be there by the environment alone, which another command has left."""
+    left = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "10.0.0.1"}
+    for name, value in {**left, "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+
+    def wait(backend):
+        raise RuntimeError("nobody came")
+
+    monkeypatch.setattr(launcher.dist, "init_process_group", wait)
+    assert train_net(f"train.output_dir={tmp_path}") == 1
+    assert "Waiting at 10.0.0.1:29500 for all of 2 processes" in capfd.readouterr().out
+
+
+def test_one_process_of_one_needs_no_place_to_meet(train_net, monkeypatch, tmp_path):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    assert train_net(f"train.output_dir={tmp_path}", "train.max_iter=1") == 0

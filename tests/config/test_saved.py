@@ -65,7 +65,7 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
 @pytest.mark.parametrize("reader", [read_config, read_values])
 def test_few_lines_that_stand_for_millions(tmp_path, text, reader):
     (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"config\.yaml can't be read as a config, which is data: "):
+    with pytest.raises(UserError, match=r"config\.yaml can't be read"):
         reader(str(tmp_path / "config.yaml"))
 
 

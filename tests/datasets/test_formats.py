@@ -116,6 +116,8 @@ def test_faults_of_yolo_labels_are_named(yolo, line, message):
         ("train: train/images", "has no 'names'"),
         ("names: [cat, dog]", "names none of train, val, test"),
         ("train: train/images\nnames: [cat, cat]", "a name twice"),
+        ("train: train/images\nnames: [[cat], dog]", "what is no text in 'names'"),
+        ("train: [[train/images]]\nnames: [cat]", "'train' is no path or list of paths"),
         ("- a", "no data.yaml"),
         ("a: [", "no YAML"),
     ],
@@ -232,7 +234,8 @@ def test_corners_in_another_order_are_the_same_box(voc):
 @pytest.mark.parametrize("suffix", ["gif", "jfif", "JPE"])
 def test_images_of_every_format_that_is_read_are_found(yolo, suffix):
     before = read_yolo(str(yolo))["train"].content("")["annotations"]
-    for path in (yolo.parent if yolo.is_file() else yolo).rglob("*.png"):
+    images = [path for path in yolo.parent.rglob("*") if path.suffix in (".png", ".jpg")]
+    for path in images:
         kind = "GIF" if suffix == "gif" else "JPEG"
         Image.open(path).convert("RGB").save(path.with_suffix(f".{suffix}"), kind)
         path.unlink()

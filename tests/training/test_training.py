@@ -1,4 +1,5 @@
 import json
+import shlex
 
 import pytest
 import torch
@@ -70,6 +71,19 @@ def test_resuming_says_what_was_changed(train_net, trained, tmp_path, capfd):
     assert "changed" not in capfd.readouterr().out
     (resumed / "config.yaml").write_text("{")
     assert train_net(*command, "optimizer.lr=0.25", "train.max_iter=5") == 0
+
+
+def test_a_run_that_was_moved_is_resumed_where_it_is(train_net, trained, tmp_path, capfd):
+    moved = interrupt(trained, tmp_path / "a folder", 3)
+    (moved / "config.yaml").write_bytes((trained / "config.yaml").read_bytes())
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    command = ("--resume", "--allow", "toy_training", "--config-file", moved / "config.yaml")
+    assert train_net(*command) == 1
+    word = f"train.output_dir={moved}"
+    assert f"to resume it here, add '{word}'." in capfd.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+    assert train_net(*command, word) == 0
+    assert results(moved) == results(trained)
 
 
 def test_losses_of_a_resumed_run_are_the_same(train_net, tmp_path, monkeypatch):
@@ -359,3 +373,16 @@ def test_a_run_stays_where_its_successor_comes_to_nothing(train_net, trained, ca
     assert train_net(*words, "train.max_iter=2") == 0
     assert checkpoint(trained)["iteration"] == 1 and not (trained / ".replaced_run").exists()
     assert "until this one has a checkpoint" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["what? [x] now", "a{b},c=d", "ü 'q' #1%20"])
+def test_whatever_the_folder_is_called_the_run_goes_on(train_net, tmp_path, capfd, name):
+    folder = tmp_path / name
+    word = f"train.output_dir={folder}"
+    assert train_net(word, "train.max_iter=2", "train.checkpointer.period=1") == 0
+    assert train_net(word, "--resume", "train.max_iter=3") == 0
+    printed = capfd.readouterr().out
+    command = printed[printed.rindex("python train_net.py") : printed.rindex("tensorboard")]
+    words = shlex.split(command.replace("\\\n", " "))[2:]
+    assert train_net("--allow", "toy_training", *words) == 0
+    assert results(folder / "eval") == results(folder)

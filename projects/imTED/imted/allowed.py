@@ -58,6 +58,8 @@ CALLS = {
     "imted.training.optimizer.layer_decay_param_groups",
 }
 """And what else configs call. An experiment adds its own, by where they are defined."""
+MAX_VALUES = 100_000
+"""The most values that a config or a checkpoint's description may have."""
 RENAMED = {
     "imted.coco_check.dataset.": "imted.data.dataset.",
     "imted.data.catalog.": "imted.data.dataset.",
@@ -120,6 +122,24 @@ def checked(content: Any, path: str, allow: Collection[str] = ()) -> Any:
     if isinstance(content, str) and "${" in content:
         _check_interpolation(content, path)
     return content
+
+
+def refuse_many(content: Any, path: str) -> None:
+    """Raise a UserError if a file has more values than any needs; what is shared counts each time.
+
+    A few lines that refer to each other may stand for more than any memory holds.
+    """
+    waiting, counted = [content], 0
+    while waiting:
+        value = waiting.pop()
+        counted += 1
+        if isinstance(value, dict | list | tuple):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+        if counted + len(waiting) > MAX_VALUES:
+            raise UserError(
+                f"{path} can't be read: it has more than {MAX_VALUES} values, some of them by "
+                "reference to others."
+            )
 
 
 def find(name: str, path: str, allow: Collection[str] = ()) -> Any:

@@ -97,6 +97,19 @@ def test_names_are_folders_that_no_shell_misreads():
     assert len(long.name) == 120 and long.name != other.name
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["k=range(0,1000000000)"],
+        ["k=shuffle(range(1e9,0,-0.5))"],
+        [f"k{i}=range(0,10)" for i in range(5)],
+    ],
+)
+def test_more_points_than_anybody_runs_are_refused_at_once(words):
+    with pytest.raises(UserError, match=r"The sweep has \d{6,} points; at most 10000"):
+        expand(words)
+
+
 def test_two_points_of_one_name_are_refused():
     with pytest.raises(UserError, match="share the folder 'k-a_b'"):
         expand(["k=a/b,a b"])

@@ -55,6 +55,7 @@ class Description:
             UserError: Something is missing or of another kind, or an augmentation is no known
                 one: a file must not choose what is run.
         """
+        allowed.refuse_many(values, path)
         try:
             description = cls(
                 classes=tuple(str(name) for name in values["classes"]),

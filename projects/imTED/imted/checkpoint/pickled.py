@@ -30,10 +30,11 @@ def load_arrays(file: IO[bytes]) -> Any:
         pickle.UnpicklingError: It holds something else, or is torn.
     """
     content = _Unpickler(file, encoding="latin1").load()
-    return _to_tensors(content)
+    return _to_tensors(content, depth=2)
 
 
-def _to_tensors(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _to_tensors(item) for key, item in value.items()}
+def _to_tensors(value: Any, depth: int) -> Any:
+    """Convert the arrays in a dict and in the dicts in it: deeper, there are no weights."""
+    if isinstance(value, dict) and depth:
+        return {key: _to_tensors(item, depth - 1) for key, item in value.items()}
     return torch.from_numpy(value) if hasattr(value, "__array__") and value.ndim else value

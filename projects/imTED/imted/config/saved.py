@@ -20,8 +20,6 @@ from imted.atomic import replacing
 from imted.errors import UserError, first_line
 
 _PYTHON = "tag:yaml.org,2002:python/"
-MAX_VALUES = 100_000
-"""The most values that a file may have."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -98,20 +96,8 @@ def _parse(path: str) -> dict:
             raise _unreadable(path, reason) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no config: it is no group of settings.")
-    _check_size(content, path)
+    allowed.refuse_many(content, path)
     return content
-
-
-def _check_size(content: dict, path: str) -> None:
-    """Refuse more values than a config has; an alias counts as often as it stands."""
-    waiting, counted = [content], 0
-    while waiting:
-        value = waiting.pop()
-        counted += 1
-        if isinstance(value, dict | list | tuple):
-            waiting.extend(value.values() if isinstance(value, dict) else value)
-        if counted + len(waiting) > MAX_VALUES:
-            raise _unreadable(path, f"it has more than {MAX_VALUES} values")
 
 
 def _config(content: dict, path: str) -> DictConfig:

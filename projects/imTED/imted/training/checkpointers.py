@@ -86,7 +86,8 @@ class RunCheckpointer(DescribedCheckpointer):
         if not os.path.isfile(path):
             raise UserError(f"{path}, to resume from, doesn't exist (train.output_dir); {other}.")
         try:
-            return self.load(path)
+            # fvcore's, since Detectron2's takes what follows a "?" in a folder's name for a query.
+            return super(DetectionCheckpointer, self).load(path)
         except (RuntimeError, EOFError, OSError, UnpicklingError) as error:  # of a torn file
             reason = next(iter(str(error).splitlines()), "it is empty")
             raise UserError(f"{path} can't be resumed from ({reason}); {other}.") from error

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+import shlex
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -269,12 +270,12 @@ def show_end(
     there = [name for name in files if _is_file(folder, name)]
     _row("files", f"{folder}: {', '.join(there)}")
     weights = BEST if best else FINAL
-    following = [f"tensorboard --logdir {folder}"]
+    following = [f"tensorboard --logdir {shlex.quote(folder)}"]
     if results and weights in there:
         config, path = (os.path.join(folder, name) for name in (CONFIG, weights))
         following = [
-            f"python train_net.py --config-file {config} --eval-only \\",
-            f"    train.init_checkpoint={path}",
+            f"python train_net.py --config-file {shlex.quote(config)} --eval-only \\",
+            f"    {shlex.quote(f'train.init_checkpoint={path}')}",
             *following,
         ]
     _rows("next", following)

@@ -3,6 +3,7 @@
 import argparse
 import gc
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -144,7 +145,9 @@ def _main(args: argparse.Namespace) -> None:
 
 def _is_started() -> bool:
     """Tell whether torchrun, or anything that sets the same environment, has started this."""
-    return {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys()
+    env = os.environ
+    alone = env.get("WORLD_SIZE") == "1" and "MASTER_ADDR" not in env  # left over, or a cluster's
+    return {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= env.keys() and not alone
 
 
 @contextmanager
@@ -157,6 +160,8 @@ def _claim(args: argparse.Namespace, cfg: DictConfig, device: torch.device) -> I
     else:
         _check_processes(args.num_gpus, device, args.num_machines, args.machine_rank)
     folder = cfg.train.output_dir
+    if args.resume and not any(word.startswith("train.output_dir=") for word in args.opts):
+        _require_own_folder(args.config_file, folder)
     make_folder(folder, "train.output_dir")
     with ExitStack() as stack:
         if args.machine_rank == 0:  # the others see the same folder
@@ -168,6 +173,21 @@ def _claim(args: argparse.Namespace, cfg: DictConfig, device: torch.device) -> I
         start_logging(folder, comm.get_rank() or args.machine_rank * args.num_gpus)
         with _giving_back(folder, args):
             yield
+
+
+def _require_own_folder(config_file: str, folder: str) -> None:
+    """Refuse to resume by the config of a run that was moved or copied, which names its old place.
+
+    Raises:
+        UserError: It is one; there, the training would start anew, or go on with another's.
+    """
+    here = os.path.dirname(config_file) or "."
+    own = os.path.realpath(here) == os.path.realpath(folder)
+    if os.path.basename(config_file) == CONFIG and read_last(here) and not own:
+        raise UserError(
+            f"{config_file} is of a run that was in {folder} (train.output_dir) and is in {here} "
+            f"now; to resume it here, add {shlex.quote(f'train.output_dir={here}')}."
+        )
 
 
 @contextmanager
@@ -358,6 +378,11 @@ def _join(args: argparse.Namespace, device: torch.device) -> None:
         if local_rank >= gpus:
             raise UserError(f"More processes than this machine's {gpus} GPUs were started.")
         torch.cuda.set_device(local_rank)
+    world = os.environ["WORLD_SIZE"]
+    if os.environ["RANK"] == "0" and world != "1":
+        where = ":".join(os.environ.get(f"MASTER_{key}", "?") for key in ("ADDR", "PORT"))
+        print(f"Waiting at {where} for all of {world} processes, as the environment has it (RANK, "
+              "WORLD_SIZE, ...; unset them to run alone).", flush=True)  # fmt: skip
     try:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:

@@ -5,17 +5,19 @@ import hashlib
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from detectron2.config import LazyConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Transformer
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep, Transformer
 from hydra.errors import HydraException
 
 from imted.errors import UserError, first_line
 
+MAX_POINTS = 10_000
 MAX_NAME = 120
 """Characters of a folder's name; longer ones end in a hash."""
 
@@ -78,6 +80,7 @@ def expand(
             "An interval (key=interval(low,high)) and --samples N, how many values to draw from "
             "it, need each other."
         )
+    _require_few(math.prod(map(len, axes.values())) * max(samples, 1) * len(named or " "))
     generator = np.random.default_rng(seed)
     drawn = [{k: _draw(v, generator) for k, v in intervals.items()} for _ in range(samples)]
     points = [
@@ -87,9 +90,9 @@ def expand(
         for draw in drawn or [{}]
     ]
     names = [point.name for point in points]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise UserError(f"Two points of the sweep would share the folder {twice[0]!r}.")
+    for name, number in Counter(names).items():
+        if number > 1:
+            raise UserError(f"Two points of the sweep would share the folder {name!r}.")
     return points
 
 
@@ -140,10 +143,18 @@ def _values(override: Override, word: str) -> list[str]:
         paths = sorted({p for pattern in value.include for p in glob.glob(pattern)})
         found = [f"'{path}'" for path in value.filter(paths)]
     else:
+        if isinstance(value, RangeSweep):
+            ends = float(value.stop or 0), float(value.start or 0)
+            _require_few((ends[0] - ends[1]) / (float(value.step) or math.nan))
         found = [str(v) for v in override.sweep_iterator(transformer=Transformer.encode)]
     if not found:
         raise UserError(f"{word} has no value; correct it.")
     return found
+
+
+def _require_few(number: float) -> None:
+    if number > MAX_POINTS:
+        raise UserError(f"The sweep has {number:.0f} points; at most {MAX_POINTS} are planned.")
 
 
 def _draw(override: Override, generator: np.random.Generator) -> str:
