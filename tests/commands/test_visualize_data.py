@@ -141,7 +141,7 @@ def test_annotations_evenly_chosen(tool, data, capsys):
     assert tool.main(["--source", "annotation", *truth_arguments(data), "--num", "2"]) == 0
     paths = [str(data / f"out/{key}_{key}.png") for key in (1, 3)]
     assert capsys.readouterr().out.splitlines()[-2:] == paths
-    assert sorted(map(str, (data / "out").iterdir())) == paths
+    assert sorted(map(str, (data / "out").glob("[!.]*"))) == paths
     assert Image.open(paths[0]).size == (800, 640)
 
 
@@ -169,7 +169,7 @@ def test_seed_chooses_the_same_images_again(tool, data, capsys):
 def test_predictions_beside_the_truth(tool, data):
     arguments = [*truth_arguments(data), "--predictions", str(data / "results.json")]
     assert tool.main(["--source", "prediction", *arguments, "--num", "9"]) == 0
-    pictures = sorted((data / "out").iterdir())
+    pictures = sorted((data / "out").glob("[!.]*"))
     assert len(pictures) == NUM_IMAGES
     right = [painted(np.asarray(Image.open(path))[:, 808:]).any() for path in pictures]
     assert right == [True, False, False, False]  # results.json has image 1 alone

@@ -371,6 +371,22 @@ def test_truncated_file_is_unreadable(folder, suffix):
     assert inspect_image(str(folder.images / name)) == (40, 30, 1, "RGB")
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_torn_jpeg_is_unreadable_even_with_its_end_marker(folder, progressive):
+    """Decoders fill the rest in silence; a flat corner, as of a letter box, is no such thing."""
+    folder.content["images"][0].update(file_name="torn.jpg", width=160, height=120)
+    path = folder.images / "torn.jpg"
+    pixels = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    for part in (0.3, 0.6, 0.95):
+        Image.fromarray(pixels).save(path, progressive=progressive)
+        whole = path.read_bytes()
+        assert findings(check(folder)) == {}
+        path.write_bytes(whole[: int(len(whole) * part)] + b"\xff\xd9")
+        (item,) = findings(check(folder))["image_unreadable"]
+        assert "image 1 (torn.jpg): " in item
+        pixels[-40:] = 7  # what follows has a flat corner
+
+
 def test_exif_rotation_counts_as_detectron2_reads_it(folder):
     exif = Image.Exif()
     exif[0x0112] = 6

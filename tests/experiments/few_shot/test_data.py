@@ -201,7 +201,7 @@ def test_command_line(prepare, cocosplit, content, tmp_path, capsys):
     assert prepare(*fsdet, *common, "--output", tmp_path / "c") == 0
     names = {"base_train.json", "base_val.json", "2shot_seed0.json", "2shot_seed3.json"}
     for folder in "abc":
-        assert {path.name for path in (tmp_path / folder).iterdir()} == names
+        assert {path.name for path in (tmp_path / folder).glob("[!.]*")} == names
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     base = base_part(content, ["ring"], "")

@@ -63,7 +63,7 @@ def test_command_line(load_script, content, tmp_path, capsys):
     args = ["--json", str(source), "--output", str(tmp_path / "out"), "--seeds", "0", "1"]
     assert module.main(args) == 0
     files = {f"{p}percent_seed{s}.json" for p in (1, 2, 5, 10) for s in (0, 1)}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == files
+    assert {path.name for path in (tmp_path / "out").glob("[!.]*")} == files
     written = json.loads((tmp_path / "out/10percent_seed1.json").read_text())
     assert written == choose_images(content, 10, 1, "train.json")
     capsys.readouterr()

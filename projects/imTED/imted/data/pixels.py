@@ -1,5 +1,6 @@
 """Image files: which hold pixels of a byte a channel, whether they are whole, and reading them."""
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,12 +76,14 @@ def read_pixels(path: str, channels: str) -> np.ndarray:
 def inspect_image(path: str) -> tuple[int, int, int, str]:
     """Read an image file's header and verify that the file is whole.
 
-    Pixels are decoded only where nothing cheaper tells: a PNG has check sums, and a JPEG ends
-    with its end marker.
+    Pixels are decoded only where nothing cheaper tells: a PNG has check sums.
 
     Returns:
         Width and height as Detectron2 reads the image (its EXIF rotation applied), the EXIF
         orientation, 1 for an upright image, and Pillow's mode.
+
+    Raises:
+        Exception: Whatever Pillow raises at what is no image, or not all of one.
     """
     with open_image(path) as (image, file):
         width, height = image.size
@@ -88,13 +91,35 @@ def inspect_image(path: str) -> tuple[int, int, int, str]:
         orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
         image_format, mode = image.format, image.mode
         image.verify()
-        ends = b""
-        if image_format == "JPEG":
-            file.seek(-2, os.SEEK_END)
-            ends = file.read()
-        if image_format != "PNG" and ends != b"\xff\xd9":  # verify() reads no pixels
+        if image_format != "PNG":  # verify() reads no pixels
             file.seek(0)
-            Image.open(file, formats=FORMATS).load()
+            _require_whole(file.read())
     if orientation in EXIF_TURNED:
         width, height = height, width
     return width, height, orientation, mode
+
+
+def _require_whole(data: bytes) -> None:
+    """Raise an OSError at an image file that breaks off, though it may end as a whole JPEG does.
+
+    Decoders fill what a JPEG lacks with one colour, and say nothing. What stands before the end
+    marker of a whole one after its last pixel changes nothing; of a torn one, it is decoded.
+    """
+    image = _decoded(data)
+    if image.format != "JPEG" or not data.endswith(_END):
+        return
+    width, height = image.size
+    last = np.asarray(image.crop((max(width - 8, 0), max(height - 8, 0), width, height)))
+    if image.info.get("progressive") or (last == last[0, 0]).all():
+        longer = _decoded(data[: -len(_END)] + bytes(range(0, 255, 3)) * 16 + _END)
+        if longer.tobytes() != image.tobytes():
+            raise OSError("the file breaks off before its last pixel")
+
+
+_END = b"\xff\xd9"
+
+
+def _decoded(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    image.load()
+    return image
