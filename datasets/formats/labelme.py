@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from imted.atomic import read_json
+from imted.data.coco_check.geometry import is_near
 from imted.errors import UserError
 
 from .coco import CocoBuilder, Point, common_folder
@@ -94,6 +95,8 @@ def _add_shapes(
         key = (label, "group", group) if group is not None else (label, "alone", number)
         objects.setdefault(key, (label, []))[1].append(polygon)
     for label, polygons in objects.values():
+        if not is_near((value for polygon in polygons for p in polygon for value in p), size):
+            raise UserError(f"{path}: a point of a {label!r} is far from the image; correct it.")
         builder.add_object(label, polygons=polygons)
 
 
@@ -104,13 +107,17 @@ def _circle(points: list[Point]) -> list[Point]:
     return [(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles]
 
 
+def _open_png(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text)), formats=("PNG",))
+
+
 def _decode(
     shape: dict[str, Any], corner: Point, size: tuple[int, int], path: Path
 ) -> dict[str, Any]:
     """Put a mask, a PNG as large as its box, in its place."""
     width, height = size
     try:
-        small = np.array(Image.open(io.BytesIO(base64.b64decode(shape["mask"])))) > 0
+        small = np.array(_open_png(shape["mask"])) > 0
         x, y = (round(value) for value in corner)
         mask = np.zeros((height, width), np.uint8, order="F")
         mask[y : y + small.shape[0], x : x + small.shape[1]] = small

@@ -19,6 +19,8 @@ def read_text(path: Path) -> str:
         OSError: It can't be read.
         UserError: It is no text.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no regular file.")
     content = path.read_bytes()
     marked = [encoding for mark, encoding in _MARKS.items() if content.startswith(mark)]
     for encoding in marked or ("utf-8", "cp1252"):

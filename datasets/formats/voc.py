@@ -73,6 +73,8 @@ def _lists(root: Path, everything: list[str]) -> Iterator[tuple[str, list[str]]]
 
 
 def _read_xml(path: Path) -> ElementTree.Element:
+    if not path.is_file():
+        raise UserError(f"{path} is no regular file; remove it.")
     try:
         return ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, OSError, ValueError) as error:

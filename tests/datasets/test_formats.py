@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -338,6 +339,20 @@ def test_a_split_keeps_all_and_the_proportions():
     assert all(entry["image_id"] in ids[1] for entry in val["annotations"])
     assert split_dataset(content, 0.2, 0, "a.json") == (train, val)
     assert split_dataset(content, 0.2, 1, "a.json") != (train, val)
+
+
+def test_a_point_far_away_and_a_file_that_never_ends_are_named(tmp_path, voc):
+    (tmp_path / "far").mkdir()
+    write_labelme(tmp_path / "far", [shape("cat", [(5, 5), (1e9, 5), (9, 9)])])
+    with pytest.raises(UserError, match=r"a\.json: a point of a 'cat' is far from the image"):
+        read_labelme(str(tmp_path / "far"))
+    for path in (voc / "Annotations/000001.xml", voc / "ImageSets/Main/train.txt"):
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(UserError, match=f"{path.name} is no regular file"):
+            read_voc(str(voc))
+        path.unlink()
+        write_voc(voc, "000001", [])
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])

@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
+from threading import Lock
 
 ROOT = Path(__file__).resolve().parents[2]
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["imted.training.launcher"])
+_STARTING = Lock()
 
 
 class Command:
@@ -46,7 +48,8 @@ class Command:
         self.args = [str(word) for word in words]
         self._folder = tempfile.TemporaryDirectory()
         self._files = [Path(self._folder.name, name) for name in ("out", "err")]
-        _start_server()
+        with _STARTING:  # which sets this process's environment for a moment
+            _start_server()
         arguments = (self.args, self._files, dict(env), ignored, forks)
         self._process = _PROCESSES.Process(target=_execute, args=arguments)
         self._process.start()

@@ -285,6 +285,16 @@ REPAIRABLE = {
         lambda f: annotation(f, 11).update(segmentation=[[10**400, 1, 2, 3, 4, 5]]),
         "mask_unusable", "annotation 11", ALL,
     ),
+    "polygon with a point far away": (
+        lambda f: annotation(f, 11).update(segmentation=[[5, 5, 1e9, 5, 8, 9]]), "mask_unusable",
+        "annotation 11", ALL,
+    ),
+    "mask of absurd size": (
+        lambda f: annotation(f, 11).update(
+            segmentation={"size": [10**6, 10**6], "counts": [0, 10**12]}
+        ),
+        "mask_unusable", "annotation 11", ALL,
+    ),
     "polygon of two points": (
         lambda f: annotation(f, 11).update(segmentation=[[1, 2, 3, 4]]), "mask_unusable",
         "annotation 11", ALL,

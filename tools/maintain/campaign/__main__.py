@@ -17,7 +17,9 @@ import weights
 
 import cases
 import data
+import files
 import kills
+import outputs
 import settings
 import tools
 
@@ -65,7 +67,9 @@ def _kills(args: argparse.Namespace, base: Path) -> Rows:
 
 PARTS: dict[str, Part] = {
     "data": _drawn(lambda _: data.cases()),
+    "files": _drawn(lambda args: files.cases(RANDOM, args.seed)),
     "kills": _kills,
+    "outputs": _drawn(lambda _: outputs.cases()),
     "settings": _drawn(lambda args: settings.cases(RANDOM, args.seed)),
     "tools": _drawn(lambda _: tools.cases()),
     "weights": _drawn(lambda _: weights.cases()),

@@ -44,6 +44,7 @@ class Case:
         mentions: What the sentence must have, so that the case is refused for what it is.
         verdict: REFUSED by one sentence, WARNED of on the console, FINE, or ANY of them.
         script: Whose command line it is; one that isn't train_net.py gets `words` alone.
+        keeps: Files of the folder that must be as they were.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Case:
     verdict: str = ANY
     mentions: str = ""
     script: str = "train_net.py"
+    keeps: tuple[str, ...] = ()
 
 
 def make_data(folder: Path) -> None:
@@ -113,13 +115,19 @@ def _play(number: int, case: Case, base: Path) -> tuple[str, str, str]:
         options = [word for word in words if word.startswith("--")]
         keys = [word for word in words if word not in options]
         words = (*options, *training_words("{folder}"), *keys)
+    before = [(folder / name).read_bytes() for name in case.keeps]
     status, out, err = run(case.script, words, folder)
     seen = _describe(status, out, err).replace("|", "/").replace(str(folder), "")
     good = seen.partition(":")[0] in (
         (case.verdict,) if case.verdict != ANY else (REFUSED, WARNED, FINE)
     )
-    good = good and case.mentions in seen
+    kept = before == [_content(folder / name) for name in case.keeps]
+    good = good and case.mentions in seen and kept
     return case.name, seen, "good" if good else "BAD"
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def training_words(folder: str) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 import functools
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pycocotools.mask as mask_util
 from cases import ANY, FINE, REFUSED, WARNED, Case
 from PIL import Image
 
@@ -99,9 +101,106 @@ def _write(text: bytes, folder: Path) -> None:
     (folder / "train.json").write_bytes(text)
 
 
+def _share(change: Callable[[dict], Any], number: int, folder: Path) -> None:
+    """Change so many annotations of each split."""
+
+    def some(content: dict) -> None:
+        for entry in content["annotations"][:number]:
+            change(entry)
+
+    edit(folder, some, ("train", "val"))
+
+
+def _again(number: int, folder: Path) -> None:
+    """State so many objects once more."""
+
+    def add(content: dict) -> None:
+        entries = content["annotations"]
+        entries += [{**e, "id": e["id"] + 100} for e in entries[:number]]
+
+    edit(folder, add)
+
+
+def _to_centre(entry: dict) -> None:
+    x, y, w, h = entry["bbox"]
+    entry["bbox"] = [x + w / 2, y + h / 2, w, h]
+
+
+def _root(folder: Path) -> None:
+    """Add Roboflow's category for all others."""
+
+    def add(content: dict) -> None:
+        for category in content["categories"]:
+            category["supercategory"] = "things"
+        content["categories"].insert(0, {"id": 0, "name": "things", "supercategory": "none"})
+
+    edit(folder, add, ("train", "val"))
+
+
+def _unseen(folder: Path) -> None:
+    def leave(content: dict) -> None:
+        entries = content["annotations"]
+        content["annotations"] = [e for e in entries if e["category_id"] != 2]
+
+    edit(folder, leave)
+
+
+def _shared(name: str, folder: Path) -> None:
+    """Let an image of val be one of train."""
+    shutil.copy(folder / "images/train0.png", folder / "images" / name)
+    edit(folder, lambda content: content["images"][0].update(file_name=name), ("val",))
+
+
+def _torn(part: float, progressive: bool, path: Path) -> None:
+    _noise().save(path, progressive=progressive)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * part)] + b"\xff\xd9")
+
+
+def _short_rle(folder: Path) -> None:
+    def cut(content: dict) -> None:
+        mask = np.zeros((64, 96), np.uint8, order="F")
+        mask[5:20:3, 5:50] = 1
+        rle = mask_util.encode(mask)
+        half = rle["counts"].decode()[:-20]
+        content["annotations"][0]["segmentation"] = {"size": [64, 96], "counts": half}
+
+    edit(folder, cut)
+
+
+def losses() -> Iterator[Case]:
+    """Yield what costs objects or meaning, in several amounts; each is to be said."""
+    partial = functools.partial
+    for number in range(2, 12):
+        crowds = partial(_share, lambda entry: entry.update(iscrowd=1), number)
+        yield Case(f"{number} of 12 are crowds", (), crowds, WARNED, "iscrowd=1")
+    for number in (1, 6, 12):
+        yield Case(f"{number} stated twice", (), partial(_again, number), WARNED, "once more")
+    for number in (1, 5, 12):
+        boxless = partial(_share, lambda entry: entry.pop("bbox"), number)
+        yield Case(f"{number} without a box", (), boxless, WARNED, "the mask's box")
+    for number in (1, 5):
+        maskless = partial(_share, lambda entry: entry.pop("segmentation"), number)
+        yield Case(f"{number} without a mask", (), maskless, WARNED, "without a mask")
+    maskless = partial(_share, lambda entry: entry.pop("segmentation"), 11)
+    yield Case("11 without a mask", (), maskless, WARNED, "masks where most")
+    yield Case("boxes by their centre", (), _everywhere(_to_centre), REFUSED, "centre")
+    yield Case("a root of the categories", (), _root, WARNED, "supercategory")
+    yield Case("a class of val alone", (), _unseen, WARNED, "none in train")
+    for name in ("train0.png", "other.png"):
+        yield Case(f"train's image in val as {name}", (), partial(_shared, name), WARNED, "train")
+    for part in (0.3, 0.6, 0.9):
+        for progressive in (False, True):
+            image = partial(_image, partial(_torn, part, progressive), "jpg")
+            name = f"{part} of a {'progressive ' * progressive}jpg, and its end"
+            yield Case(name, (), image, REFUSED, "new.jpg")
+    yield Case("an RLE that ends early", (), _short_rle, WARNED, "malformed")
+
+
 def cases() -> Iterator[Case]:
     """Yield them all."""
     partial = functools.partial
+    yield from losses()
     for section, fields in FIELDS.items():
         for field in fields:
             yield Case(f"{section}: no {field}", build=partial(_drop, section, field))

@@ -85,8 +85,8 @@ REPAIRED = {
     "annotation_ignored": "annotations marked 'ignore'; marked as crowd",
     "annotation_incomplete": "annotations whose 'area' is no number, or whose 'iscrowd' is neither "
     "0 nor 1; the box's area and 0 are used",
-    "polygon_odd": "masks with a polygon of less than three points or without a pixel of the "
-    "image; the polygon is dropped",
+    "polygon_odd": "masks with a polygon of less than three points, without a pixel of the image, "
+    "or with a point far from it; the polygon is dropped",
     "mask_unusable": "masks that are malformed, empty or not of the image's size; the mask is "
     "dropped",
     "mask_rare": "masks where most objects have none; dropped, and boxes alone are learned",

@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 import pycocotools.mask as mask_util
 
+FAR = 100
+"""How often the longer side of its image a coordinate may be away."""
+MAX_PIXELS = 10**9
+"""Of a mask."""
 Size = tuple[int, int]  # width and height of an image in pixels
 
 
@@ -21,6 +25,11 @@ def are_finite(values: Iterable) -> bool:
         return all(map(math.isfinite, values))
     except (TypeError, OverflowError):  # text or a list where a number is due; a huge integer
         return False
+
+
+def is_near(values: Iterable[float], size: Size | None) -> bool:
+    """Tell whether coordinates are near an image; drawing a polygon takes memory by its length."""
+    return max(map(abs, values), default=0) <= FAR * max(size or (1000, 1000))
 
 
 def clip_box(box: list[float], size: Size | None) -> tuple[list[float], float]:
@@ -60,7 +69,7 @@ def usable_part(mask: Any, size: Size | None) -> Any:
 def box_of_mask(mask: Any) -> list[float]:
     """Return the box [x, y, width, height] of a segmentation that can be used."""
     if isinstance(mask, list):
-        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in mask])
+        points = np.concatenate([np.reshape(np.array(p, float), (-1, 2)) for p in mask])
         low = points.min(axis=0)
         return [*low.tolist(), *(points.max(axis=0) - low).tolist()]
     if isinstance(mask["counts"], list):
@@ -78,6 +87,8 @@ def _is_usable_rle(mask: dict, size: Size | None) -> bool:
     if size is not None and stated != [size[1], size[0]]:
         return False
     try:
+        if stated[0] * stated[1] > MAX_PIXELS:
+            return False
         if isinstance(counts, list):
             if min(counts) < 0 or sum(counts) != stated[0] * stated[1]:
                 return False
@@ -113,8 +124,10 @@ def _runs(text: str) -> list[int]:
 
 
 def _is_usable_polygon(points: Any, size: Size | None) -> bool:
-    """Tell whether [x1, y1, x2, y2, …] has three points or more, and covers a pixel."""
+    """Tell whether [x1, y1, x2, y2, …] has three points or more, none far, and covers a pixel."""
     if not isinstance(points, list) or len(points) < 6 or len(points) % 2 or not are_finite(points):
+        return False
+    if not is_near(points, size):
         return False
     if size is None:
         return True

@@ -6,7 +6,7 @@ from typing import Any
 import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 
-from imted.data.coco_check.geometry import are_finite, is_box
+from imted.data.coco_check.geometry import are_finite, is_box, is_near
 from imted.data.coco_json import index_coco
 from imted.errors import UserError
 from imted.visualization.drawing import load_predictions
@@ -92,6 +92,8 @@ def _problem(prediction: dict[str, Any], truth: Truth, task: str) -> str | None:
         return f"of image {image_id} whose score is {prediction['score']!r}, no finite number"
     if not is_box(prediction["bbox"]):
         return f"of image {image_id} whose bbox is {prediction['bbox']!r}, not four numbers"
+    if not is_near(prediction["bbox"], None):
+        return f"of image {image_id} whose bbox is {prediction['bbox']!r}, in no image"
     if task == "segm" and not _is_mask(prediction.get("segmentation"), truth.coco.imgs[image_id]):
         return f"of image {image_id} whose segmentation is no mask (COCO RLE) of the image's size"
     return None
