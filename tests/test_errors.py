@@ -57,6 +57,16 @@ def test_what_a_terminal_cannot_show_is_written_otherwise(monkeypatch):
     assert terminal.read() == "error: a\\ud800 \\xe9.\n"
 
 
+def test_a_locale_without_utf_8_is_refused_before_a_text_is_read(monkeypatch, capsys):
+    called = []
+    command = exit_status(lambda: called.append(1))
+    monkeypatch.setattr("locale.getpreferredencoding", lambda do_setlocale: "ISO-8859-1")
+    assert command() == 1 and not called
+    assert "set PYTHONUTF8=1" in capsys.readouterr().err
+    monkeypatch.setattr("locale.getpreferredencoding", lambda do_setlocale: "UTF8")
+    assert command() == 0 and called
+
+
 def test_a_bug_keeps_its_trace():
     with pytest.raises(KeyError):
         exit_status(fail)(KeyError("x"))

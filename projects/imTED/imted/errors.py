@@ -1,7 +1,9 @@
 """A user's errors: the exception that stands for one, and how a command line ends with it."""
 
+import codecs
 import functools
 import io
+import locale
 import os
 import re
 import signal
@@ -98,6 +100,15 @@ def discard_stdout() -> None:
     os.close(nowhere)
 
 
+def _require_utf8() -> None:
+    encoding = locale.getpreferredencoding(do_setlocale=False)
+    if codecs.lookup(encoding).name != "utf-8":  # pycocotools and Detectron2 read jsons by it
+        raise UserError(
+            f"Texts are read as {encoding} here, by the locale, and data and configs are UTF-8: "
+            "set PYTHONUTF8=1 in the environment."
+        )
+
+
 def exit_status(main: Callable[P, int | None]) -> Callable[P, int]:
     """Make a command line's `main` return its exit status, 0 unless it says otherwise.
 
@@ -109,6 +120,7 @@ def exit_status(main: Callable[P, int | None]) -> Callable[P, int]:
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
         print_any_text()
         try:
+            _require_utf8()
             status = main(*args, **kwargs) or 0
             sys.stdout.flush()
             return status

@@ -30,7 +30,7 @@ SMALL = [
     "dataloader.test.mapper.augmentations.0.short_edge_length=64",
 ]
 
-REFUSED, WARNED, FINE, ANY = "refused", "warned", "fine", "no trace"
+REFUSED, WARNED, REPAIRED, FINE, ANY = "refused", "warned", "repaired", "fine", "no trace"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Case:
         words: The words of the command line.
         build: Changes the folder of the data first.
         mentions: What the sentence must have, so that the case is refused for what it is.
-        verdict: REFUSED by one sentence, WARNED of on the console, FINE, or ANY of them.
+        verdict: REFUSED by one sentence, WARNED of or REPAIRED as the console says, FINE, or ANY.
         script: Whose command line it is; one that isn't train_net.py gets `words` alone.
         keeps: Files of the folder that must be as they were.
     """
@@ -119,7 +119,7 @@ def _play(number: int, case: Case, base: Path) -> tuple[str, str, str]:
     status, out, err = run(case.script, words, folder)
     seen = _describe(status, out, err).replace("|", "/").replace(str(folder), "")
     good = seen.partition(":")[0] in (
-        (case.verdict,) if case.verdict != ANY else (REFUSED, WARNED, FINE)
+        (case.verdict,) if case.verdict != ANY else (REFUSED, WARNED, REPAIRED, FINE)
     )
     kept = before == [_content(folder / name) for name in case.keeps]
     good = good and case.mentions in seen and kept
@@ -171,4 +171,7 @@ def _describe(status: int | None, out: str, err: str) -> str:
             return f"{REFUSED}: {errors[0][:200]}"
         return f"status {status}: {err.strip()[-160:]}"
     warnings = re.findall(r"^WARNING: (.+)$", out, re.MULTILINE)
-    return f"{WARNED}: {warnings[0][:160]}" if warnings else FINE
+    if warnings:
+        return f"{WARNED}: {warnings[0][:160]}"
+    repairs = re.findall(r"^ +repaired: (.+)$", out, re.MULTILINE)
+    return f"{REPAIRED}: {repairs[0][:400]}" if repairs else FINE

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
-from cases import ANY, FINE, REFUSED, WARNED, Case
+from cases import ANY, FINE, REFUSED, REPAIRED, WARNED, Case
 from PIL import Image
 
 VALUES = (None, "1", "word", [], {}, -1, 0, 1e9, float("nan"), float("inf"), True, 2**70)
@@ -147,7 +147,8 @@ def _unseen(folder: Path) -> None:
 
 def _shared(name: str, folder: Path) -> None:
     """Let an image of val be one of train."""
-    shutil.copy(folder / "images/train0.png", folder / "images" / name)
+    if name != "train0.png":
+        shutil.copy(folder / "images/train0.png", folder / "images" / name)
     edit(folder, lambda content: content["images"][0].update(file_name=name), ("val",))
 
 
@@ -175,17 +176,17 @@ def losses() -> Iterator[Case]:
         crowds = partial(_share, lambda entry: entry.update(iscrowd=1), number)
         yield Case(f"{number} of 12 are crowds", (), crowds, WARNED, "iscrowd=1")
     for number in (1, 6, 12):
-        yield Case(f"{number} stated twice", (), partial(_again, number), WARNED, "once more")
+        yield Case(f"{number} stated twice", (), partial(_again, number), REPAIRED, "once more")
     for number in (1, 5, 12):
         boxless = partial(_share, lambda entry: entry.pop("bbox"), number)
-        yield Case(f"{number} without a box", (), boxless, WARNED, "the mask's box")
+        yield Case(f"{number} without a box", (), boxless, REPAIRED, "the mask's box")
     for number in (1, 5):
         maskless = partial(_share, lambda entry: entry.pop("segmentation"), number)
-        yield Case(f"{number} without a mask", (), maskless, WARNED, "without a mask")
+        yield Case(f"{number} without a mask", (), maskless, REPAIRED, "without a mask")
     maskless = partial(_share, lambda entry: entry.pop("segmentation"), 11)
-    yield Case("11 without a mask", (), maskless, WARNED, "masks where most")
+    yield Case("11 without a mask", (), maskless, REPAIRED, "masks where most")
     yield Case("boxes by their centre", (), _everywhere(_to_centre), REFUSED, "centre")
-    yield Case("a root of the categories", (), _root, WARNED, "supercategory")
+    yield Case("a root of the categories", (), _root, REPAIRED, "supercategory")
     yield Case("a class of val alone", (), _unseen, WARNED, "none in train")
     for name in ("train0.png", "other.png"):
         yield Case(f"train's image in val as {name}", (), partial(_shared, name), WARNED, "train")
@@ -194,7 +195,7 @@ def losses() -> Iterator[Case]:
             image = partial(_image, partial(_torn, part, progressive), "jpg")
             name = f"{part} of a {'progressive ' * progressive}jpg, and its end"
             yield Case(name, (), image, REFUSED, "new.jpg")
-    yield Case("an RLE that ends early", (), _short_rle, WARNED, "malformed")
+    yield Case("an RLE that ends early", (), _short_rle, REPAIRED, "malformed")
 
 
 def cases() -> Iterator[Case]:
