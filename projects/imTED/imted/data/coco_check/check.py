@@ -133,8 +133,9 @@ def _files_of(data: CheckedJson) -> list[str]:
 def _drop_root(data: CheckedJson) -> None:
     """Leave out the root of a tree of categories: a name for them all, which has no object."""
     categories = data.content["categories"]
-    used = {entry.get("category_id") for entry in data.content["annotations"]}
-    for category in [c for c in categories if c.get("id") not in used]:
+    ids = (entry.get("category_id") for entry in data.content["annotations"])
+    used = {key for key in ids if isinstance(key, int)}
+    for category in [c for c in categories if isinstance(c.get("id"), int) and c["id"] not in used]:
         others = [other for other in categories if other is not category]
         if others and all(other.get("supercategory") == category.get("name") for other in others):
             data.add("category_root", f"category {category.get('id')!r} ({category.get('name')!r})")
