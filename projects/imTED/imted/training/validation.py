@@ -22,6 +22,7 @@ from imted.config.resolve import Run
 from imted.data.pixels import read_pixels
 from imted.errors import UserError
 from imted.training.stopping import stop_between_batches
+from imted.visualization.drawing import draw_annotations, draw_instances
 
 logger = logging.getLogger(__name__)
 
@@ -136,9 +137,6 @@ def validation_losses(
 
 def _draw_images(run: Run, model: nn.Module, records: Sequence[dict[str, Any]]) -> None:
     """Put test images, evenly spaced, into TensorBoard: the truth, predictions to its right."""
-    # Matplotlib takes a second to import, which a run without pictures doesn't wait for.
-    from imted.visualization.drawing import draw_annotations, draw_instances
-
     test = run.cfg.dataloader.test
     mapper = build(test.mapper, "dataloader.test.mapper")
     names = test.dataset.names

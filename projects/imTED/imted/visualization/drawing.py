@@ -1,4 +1,4 @@
-"""Draw annotations, training samples and predictions on images, with Detectron2's Visualizer."""
+"""Draw annotations, training samples and predictions on images."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,15 +9,16 @@ import torch
 from detectron2.data import Metadata, detection_utils
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.colormap import colormap
-from detectron2.utils.visualizer import Visualizer
 
 from imted.atomic import read_json
 from imted.errors import UserError
 from imted.run_folder import PREDICTIONS
-from imted.visualization.plots import names_as_text
+from imted.visualization.painting import Colour, PaintedObject, paint
 
 LONG_SIDE = 800
 """Pixels that small images are enlarged to, so that labels can be read."""
+GREY = 100
+"""The difference of its highest and lowest channel up to which a colour is a grey."""
 GAP = 8
 """Pixels of white between two pictures."""
 
@@ -128,7 +129,11 @@ def draw_training_sample(
 
 
 def draw_instances(
-    image: np.ndarray, instances: Instances, metadata: Metadata, long_side: int = LONG_SIDE
+    image: np.ndarray,
+    instances: Instances,
+    metadata: Metadata,
+    long_side: int = LONG_SIDE,
+    colours: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Draw what a detector found in one image.
 
@@ -137,6 +142,8 @@ def draw_instances(
         instances: With `pred_boxes`, `pred_classes`, `scores` and maybe `pred_masks`.
         metadata: With `thing_classes`.
         long_side: Pixels that a small image's longer side is enlarged to.
+        colours: The place of each object's colour in the palette; by default that of its class,
+            or with a single class, its own.
 
     Returns:
         RGB picture (H', W', 3), uint8.
@@ -147,7 +154,8 @@ def draw_instances(
         for index, score in zip(classes.tolist(), scores, strict=True)
     ]
     masks = instances.get_fields().get("pred_masks")
-    return _draw(image, _rows(instances.pred_boxes, classes, labels, masks), metadata, long_side)
+    rows = _rows(instances.pred_boxes, classes, labels, masks)
+    return _draw(image, rows, metadata, long_side, colours)
 
 
 def load_predictions(path: str) -> dict[int, list[dict[str, Any]]]:
@@ -191,25 +199,27 @@ def _rows(
     return [DrawnObject(*row) for row in rows]
 
 
-@names_as_text()
 def _draw(
     image: np.ndarray,
     objects: Sequence[DrawnObject],
     metadata: Metadata,
     long_side: int = LONG_SIDE,
+    colours: Sequence[int] | None = None,
 ) -> np.ndarray:
-    visualizer = Visualizer(image, metadata, scale=max(1.0, long_side / max(image.shape[:2])))
-    several = len(metadata.thing_classes) > 1
-    palette = colormap(rgb=True, maximum=1)
-    # Detectron2 draws masks for all objects of a call or for none.
-    for with_mask in (True, False):
-        chosen = [(i, o) for i, o in enumerate(objects) if (o.mask is not None) == with_mask]
-        if chosen:
-            keys = [o.class_index if several else i for i, o in chosen]
-            visualizer.overlay_instances(
-                boxes=np.asarray([o.box for _, o in chosen], dtype=float),
-                masks=[o.mask for _, o in chosen] if with_mask else None,
-                labels=[o.label for _, o in chosen],
-                assigned_colors=[tuple(palette[key % len(palette)]) for key in keys],
-            )
-    return visualizer.output.get_image()
+    """Paint objects: of several classes each in its class's colour, else each in its own."""
+    if colours is None:
+        several = len(metadata.thing_classes) > 1
+        colours = [item.class_index if several else i for i, item in enumerate(objects)]
+    painted = [
+        PaintedObject(item.box, palette_colour(number), item.label, item.mask)
+        for item, number in zip(objects, colours, strict=True)
+    ]
+    return paint(image, painted, max(1.0, long_side / max(image.shape[:2])))
+
+
+def palette_colour(number: int) -> Colour:
+    """Return a colour of Detectron2's palette without its greys, which begins anew at its end."""
+    palette = colormap(rgb=True, maximum=255).astype(int)
+    palette = palette[np.ptp(palette, axis=1) > GREY]
+    red, green, blue = palette[number % len(palette)].tolist()
+    return red, green, blue

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pycocotools.mask as mask_util
-from detectron2.data import Metadata, detection_utils
-from detectron2.utils.visualizer import Visualizer
-from matplotlib.colors import to_rgb
+from detectron2.data import detection_utils
+from PIL import ImageColor
 from pycocotools.cocoeval import COCOeval
 
 from imted.outputs import write_picture
 from imted.visualization.drawing import side_by_side
+from imted.visualization.painting import PaintedObject, paint
 
 from .inputs import Truth
 from .matching import ImageMatches
@@ -100,19 +99,11 @@ def _draw_side(
     pixels: np.ndarray, rows: Sequence[tuple[dict, str, str]], masks: bool
 ) -> np.ndarray:
     """Draw annotations with a label and a colour each: their masks, or else their boxes."""
-    scale = LONG_SIDE / max(pixels.shape[:2])
-    visualizer = Visualizer(pixels, Metadata(name="analysis"), scale=scale)
-    if rows:
-        annotations, labels, colours = zip(*rows, strict=True)
-        boxes = np.array([annotation["bbox"] for annotation in annotations])
-        boxes[:, 2:] += boxes[:, :2]
+    objects = []
+    for annotation, label, colour in rows:
+        x, y, w, h = annotation["bbox"]
         # COCO's evaluation has made all masks RLE.
-        decoded = [mask_util.decode(a["segmentation"]) for a in annotations] if masks else None
-        visualizer.overlay_instances(
-            boxes=None if masks else boxes,
-            masks=decoded,
-            labels=labels,
-            assigned_colors=[to_rgb(colour) for colour in colours],
-            alpha=0.4,
-        )
-    return visualizer.output.get_image()
+        box, mask = (None, annotation["segmentation"]) if masks else ((x, y, x + w, y + h), None)
+        red, green, blue = ImageColor.getrgb(colour)[:3]
+        objects.append(PaintedObject(box, (red, green, blue), label, mask))
+    return paint(pixels, objects, LONG_SIDE / max(pixels.shape[:2]))

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from detectron2.utils.video_visualizer import VideoVisualizer
+import torch
+from scipy.optimize import linear_sum_assignment
+from torchvision.ops import box_iou
 from tqdm import tqdm
 
 from imted.errors import UserError
 from imted.outputs import output_file, refuse_others
-from imted.predict import Predictor
-from imted.visualization.plots import names_as_text
+from imted.predict import Detections, Predictor
+from imted.visualization.drawing import draw_instances
 
 ESCAPE = 27
+SAME_OBJECT = 0.5
+"""IoU with its box in the frame before, from which an object is the same."""
 
 
 def predict_video(predictor: Predictor, path: str, output: str) -> str:
@@ -101,16 +105,40 @@ def show_webcam(predictor: Predictor, number: int = 0) -> None:
 
 def draw_frames(predictor: Predictor, capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
     """Yield each frame with what is found in it, BGR; an object keeps its colour."""
-    visualizer = VideoVisualizer(predictor.metadata)
+    colours = _Colours()
     while True:
         success, frame = capture.read()
         if not success:
             return
-        rgb = np.ascontiguousarray(frame[:, :, ::-1])
         found = predictor(frame)
-        with names_as_text():
-            drawn = visualizer.draw_instance_predictions(rgb, found)
-        yield np.ascontiguousarray(drawn.get_image()[:, :, ::-1])
+        numbers = colours.of(found)
+        drawn = draw_instances(frame[:, :, ::-1], found, predictor.metadata, 0, numbers)
+        yield np.ascontiguousarray(drawn[:, :, ::-1])
+
+
+class _Colours:
+    """Gives an object of a video the colour that it had in the frame before."""
+
+    def __init__(self) -> None:
+        self._boxes, self._classes = torch.empty(0, 4), torch.empty(0, dtype=torch.int64)
+        self._numbers: list[int] = []
+        self._given = 0
+
+    def of(self, found: Detections) -> list[int]:
+        """Return the place of each object's colour in the palette."""
+        boxes, classes = found.pred_boxes.tensor, found.pred_classes
+        iou = box_iou(boxes, self._boxes) * (classes[:, None] == self._classes)
+        before = dict(zip(*(side.tolist() for side in linear_sum_assignment(-iou.numpy())),
+                          strict=True))  # fmt: skip
+        numbers = []
+        for i in range(len(boxes)):
+            if i in before and iou[i, before[i]] >= SAME_OBJECT:
+                numbers.append(self._numbers[before[i]])
+            else:
+                numbers.append(self._given)
+                self._given += 1
+        self._boxes, self._classes, self._numbers = boxes, classes, numbers
+        return numbers
 
 
 def show(picture: np.ndarray, option: str, wait: int = 1) -> int:
