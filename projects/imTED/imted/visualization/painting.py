@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
-import matplotlib
 import numpy as np
 import pycocotools.mask as mask_util
 from PIL import Image, ImageDraw, ImageFont
@@ -173,5 +172,7 @@ def _overlaps(places: np.ndarray, taken: np.ndarray) -> np.ndarray:
 @functools.cache
 def _font(height: int) -> ImageFont.FreeTypeFont:
     """Return matplotlib's own font, which is there wherever matplotlib is."""
+    import matplotlib  # here, so that a run without pictures starts the sooner
+
     path = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     return ImageFont.truetype(path, height)
