@@ -25,10 +25,6 @@ COMMANDS = {
         ("--json", "{folder}/source/all.json", "--predictions", "{folder}/source/found.json",
          "--images", "{folder}/source", *OUT, "--num-images", "1"),
     ),
-    "low shot": (
-        "datasets/prepare_low_shot.py",
-        ("--json", "{folder}/source/all.json", *OUT, "--percent", "50", "--seeds", "0"),
-    ),
     "drawing": (
         "tools/visualize_data.py",
         ("--source", "annotation", "--json", "{folder}/source/all.json",

@@ -15,7 +15,6 @@ WRITTEN = {
     "labelme": ("all.json",),
     "split": ("train.json", "val.json"),
     "analysis": ("report.html", "analysis.json", "f1.png", "worst_01.jpg"),
-    "low shot": ("50percent_seed0.json",),
     "drawing": ("1_a.png", "2_b.png"),
 }
 """What each command writes into its folder."""
