@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 from imted.atomic import read_json
 from imted.data.coco_check.geometry import is_near
 from imted.errors import UserError
+from imted.outputs import is_written
 
 from .coco import CocoBuilder, Point, common_folder
 
@@ -33,7 +34,9 @@ def read_labelme(folder: str) -> CocoBuilder:
     Raises:
         UserError: There is none, or one isn't LabelMe's.
     """
-    files = {path: _read(path) for path in sorted(Path(folder).rglob("*.json"))}
+    # What is ours among them was converted before, into a folder below.
+    paths = [path for path in sorted(Path(folder).rglob("*.json")) if not is_written(path)]
+    files = {path: _read(path) for path in paths}
     if not files:
         raise UserError(f"{folder} holds no .json of LabelMe's; name the folder that does.")
     classes = sorted({shape["label"] for content in files.values() for shape in content["shapes"]})

@@ -402,6 +402,24 @@ def test_the_command_writes_what_the_check_accepts(kind, tmp_path, yolo, load_sc
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("kind", ["yolo", "voc", "labelme"])
+def test_the_command_may_be_given_again(kind, tmp_path, yolo, load_script):
+    """Its output lies in what it reads, as in the examples of its help."""
+    source = tmp_path / kind
+    source.mkdir(exist_ok=True)
+    if kind == "voc":
+        write_voc(source, "1", [("dog", 0, 1, 1, 30, 20)])
+    elif kind == "labelme":
+        write_labelme(source, [shape("cell", [[1, 2], [11, 2], [11, 8]])])
+    main = load_script("datasets/prepare_coco_json.py").main
+    words = [kind, str(yolo if kind == "yolo" else source), "--output", str(source / "coco")]
+    written = []
+    for _ in range(2):
+        assert main(words) == 0
+        written.append({p.name: p.read_text() for p in (source / "coco").glob("*.json")})
+    assert written[0] == written[1] and written[0]
+
+
 def test_a_split_leaves_out_annotations_whose_image_is_gone(tmp_path, load_script):
     write_labelme(tmp_path, [shape("cell", [[1, 2], [11, 2], [11, 8]])])
     write_labelme(tmp_path, [shape("cell", [[1, 2], [11, 2], [11, 8]])], name="b")

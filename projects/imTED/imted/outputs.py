@@ -3,9 +3,10 @@
 A run's folder has rules of its own, see `imted.run_folder`.
 """
 
+import functools
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,28 +73,38 @@ def write_picture(pixels: np.ndarray, path: AnyPath, **options: Any) -> None:
 def refuse_others(paths: Collection[AnyPath], inputs: Iterable[AnyPath] = ()) -> None:
     """Raise what `output_file` would for any of the files; before hours of work, all at once."""
     read = {os.path.realpath(path) for path in inputs}
-    known: dict[str, set[str]] = {}
+    listed = functools.cache(_listed)
     for path in paths:
         if os.path.realpath(path) in read:
             raise UserError(
                 f"{path} is what the command reads, and would be replaced by what it writes; name "
                 "another folder for that."
             )
-        if not os.path.lexists(path):
-            continue
-        folder, name = os.path.dirname(path) or ".", os.path.basename(path)
-        if folder not in known:
-            written = Path(folder, LIST)
-            known[folder] = (
-                set(written.read_text(encoding="utf-8").splitlines(keepends=True))
-                if written.is_file()
-                else set()
-            )
-        if not os.path.isfile(path) or _line(path, name) not in known[folder]:
+        if os.path.lexists(path) and not is_written(path, listed):
             raise UserError(
                 f"{path} is there already, and isn't as a command of this project has written it; "
                 "move it away, or name another folder for what is to be written."
             )
+
+
+def is_written(path: AnyPath, listed: Callable[[str], frozenset[str]] | None = None) -> bool:
+    """Tell whether a file is there as a command of the project has written it.
+
+    Args:
+        path: The file.
+        listed: Reads the list of a folder.
+    """
+    if not os.path.isfile(path):
+        return False
+    lines = (listed or _listed)(os.path.dirname(path) or ".")
+    return _line(path, os.path.basename(path)) in lines
+
+
+def _listed(folder: str) -> frozenset[str]:
+    path = Path(folder, LIST)
+    if not path.is_file():
+        return frozenset()
+    return frozenset(path.read_text(encoding="utf-8").splitlines(keepends=True))
 
 
 def _line(path: AnyPath, name: str) -> str:
