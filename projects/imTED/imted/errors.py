@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 import torch
+from omegaconf.errors import OmegaConfBaseException
 
 P = ParamSpec("P")
 
@@ -37,6 +38,8 @@ def sentence_of(error: BaseException) -> str | None:
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         # A loader's process hands on its whole trace here, too.
         return f"{where}{error.strerror or text.strip().rpartition(chr(10))[2]}."
+    if isinstance(error, OmegaConfBaseException):
+        return f"The config's {error.full_key} can't be resolved: {first_line(error)}."
     if isinstance(error, torch.OutOfMemoryError):
         return (
             "The GPU's memory is full; lower dataloader.train.total_batch_size, or save memory as "

@@ -10,6 +10,8 @@ from timm.models.vision_transformer import Block
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from imted.errors import UserError
+
 # MAE's epsilon, for every norm inside encoder and decoder.
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
 
@@ -65,7 +67,12 @@ class TransformerBlocks(nn.ModuleList):
             drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
             use_act_checkpoint: Recompute each block in the backward pass to save memory.
             average: Whether the last block is an `AveragingBlock`.
+
+        Raises:
+            UserError: The heads don't divide the width.
         """
+        if num_heads < 1 or dim % num_heads:
+            raise UserError(f"num_heads is {num_heads}; it must divide the width, {dim}.")
         rates = torch.linspace(0, drop_path_rate, depth, device="cpu").tolist()
         kinds = [Block] * (depth - 1) + [AveragingBlock if average else Block]
         super().__init__(
