@@ -10,8 +10,6 @@ from timm.models.vision_transformer import Block
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from imted.errors import UserError
-
 # MAE's epsilon, for every norm inside encoder and decoder.
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
 
@@ -69,10 +67,10 @@ class TransformerBlocks(nn.ModuleList):
             average: Whether the last block is an `AveragingBlock`.
 
         Raises:
-            UserError: The heads don't divide the width.
+            ValueError: The heads don't divide the width.
         """
         if num_heads < 1 or dim % num_heads:
-            raise UserError(f"num_heads is {num_heads}; it must divide the width, {dim}.")
+            raise ValueError(f"num_heads is {num_heads}; it must divide the width, {dim}")
         rates = torch.linspace(0, drop_path_rate, depth, device="cpu").tolist()
         kinds = [Block] * (depth - 1) + [AveragingBlock if average else Block]
         super().__init__(
