@@ -78,16 +78,14 @@ def _add_shapes(
     objects: dict[Any, tuple[str, list[list[Point]]]] = {}
     for number, shape in enumerate(shapes):
         kind, points, label = shape["shape_type"], shape["points"], shape["label"]
-        if kind in ("rectangle", "mask") and len(points) == 2:
-            (x0, x1), (y0, y1) = (sorted(values) for values in zip(*points, strict=True))
-            if kind == "rectangle":
-                builder.add_object(label, (x0, y0, x1 - x0, y1 - y0))
-            else:
-                builder.add_object(label, mask=_decode(shape, (x0, y0), size, path))
-            continue
-        if kind == "rectangle" and len(points) == 4:  # X-AnyLabeling's have all corners
+        # X-AnyLabeling's rectangles have all four corners.
+        if (kind, len(points)) in (("rectangle", 2), ("rectangle", 4), ("mask", 2)):
             xs, ys = zip(*points, strict=True)
-            builder.add_object(label, (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)))
+            x, y = min(xs), min(ys)
+            if kind == "rectangle":
+                builder.add_object(label, (x, y, max(xs) - x, max(ys) - y))
+            else:
+                builder.add_object(label, mask=_decode(shape, (x, y), size, path))
             continue
         polygon = _circle(points) if kind == "circle" and len(points) == 2 else points
         # A "rotation" is X-AnyLabeling's rectangle that stands askew.

@@ -41,6 +41,25 @@ def film(folder, frames):
     return path
 
 
+def write_at_most(monkeypatch, frames, error=None):
+    """Let a video be written as far as so many frames: then in silence none, or with an error."""
+
+    class Writer:
+        def __init__(self, *args):
+            self.writer, self.left = open_writer(*args), frames
+            self.release = self.writer.release
+
+        def write(self, picture):
+            if self.left:
+                self.writer.write(picture)
+                self.left -= 1
+            elif error is not None:
+                raise error
+
+    open_writer = video._open_writer
+    monkeypatch.setattr(video, "_open_writer", Writer)
+
+
 def predictions(output):
     return json.loads((output / "predictions.json").read_text())
 
@@ -119,23 +138,7 @@ def test_a_phones_video_stands_upright(demo, tmp_path):
 
 def test_a_video_that_is_not_whole_is_said(demo, tmp_path, capsys, monkeypatch):
     path = film(tmp_path, 3)
-
-    class Full:
-        """A disk that takes one frame more."""
-
-        def __init__(self, *args):
-            self.writer, self.left = open_writer(*args), 1
-
-        def write(self, picture):
-            if self.left:
-                self.writer.write(picture)
-            self.left = 0
-
-        def release(self):
-            self.writer.release()
-
-    open_writer = video._open_writer
-    monkeypatch.setattr(video, "_open_writer", Full)
+    write_at_most(monkeypatch, 1)
     assert demo("--video-input", path, "--output", tmp_path / "out", threshold="0.4") == 1
     assert "has not all of 3 frames" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
@@ -143,22 +146,7 @@ def test_a_video_that_is_not_whole_is_said(demo, tmp_path, capsys, monkeypatch):
 
 def test_ctrl_c_leaves_a_video_of_what_was_done(demo, tmp_path, capsys, monkeypatch):
     path = film(tmp_path, 5)
-
-    class Interrupted:
-        def __init__(self, *args):
-            self.writer, self.left = open_writer(*args), 2
-
-        def write(self, picture):
-            if not self.left:
-                raise KeyboardInterrupt
-            self.left -= 1
-            self.writer.write(picture)
-
-        def release(self):
-            self.writer.release()
-
-    open_writer = video._open_writer
-    monkeypatch.setattr(video, "_open_writer", Interrupted)
+    write_at_most(monkeypatch, 2, KeyboardInterrupt)
     assert demo("--video-input", path, "--output", tmp_path / "out", threshold="0.4") == 1
     assert "Interrupted after 2 frames" in capsys.readouterr().err
     assert cv2.VideoCapture(str(tmp_path / "out/film.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 2

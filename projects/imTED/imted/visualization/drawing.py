@@ -1,5 +1,6 @@
 """Draw annotations, training samples and predictions on images."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -219,7 +220,11 @@ def _draw(
 
 def palette_colour(number: int) -> Colour:
     """Return a colour of Detectron2's palette without its greys, which begins anew at its end."""
-    palette = colormap(rgb=True, maximum=255).astype(int)
-    palette = palette[np.ptp(palette, axis=1) > GREY]
-    red, green, blue = palette[number % len(palette)].tolist()
-    return red, green, blue
+    palette = _palette()
+    return palette[number % len(palette)]
+
+
+@functools.cache
+def _palette() -> list[Colour]:
+    colours = colormap(rgb=True, maximum=255).astype(int)
+    return [(red, green, blue) for red, green, blue in colours[np.ptp(colours, 1) > GREY].tolist()]
