@@ -6,7 +6,7 @@ A run's folder has rules of its own, see `imted.run_folder`.
 import functools
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,31 +73,27 @@ def write_picture(pixels: np.ndarray, path: AnyPath, **options: Any) -> None:
 def refuse_others(paths: Collection[AnyPath], inputs: Iterable[AnyPath] = ()) -> None:
     """Raise what `output_file` would for any of the files; before hours of work, all at once."""
     read = {os.path.realpath(path) for path in inputs}
-    listed = functools.cache(_listed)
+    listed = functools.cache(_listed)  # once a folder, not once a file
     for path in paths:
         if os.path.realpath(path) in read:
             raise UserError(
                 f"{path} is what the command reads, and would be replaced by what it writes; name "
                 "another folder for that."
             )
-        if os.path.lexists(path) and not is_written(path, listed):
+        if os.path.lexists(path) and not _is_among(path, listed(os.path.dirname(path) or ".")):
             raise UserError(
                 f"{path} is there already, and isn't as a command of this project has written it; "
                 "move it away, or name another folder for what is to be written."
             )
 
 
-def is_written(path: AnyPath, listed: Callable[[str], frozenset[str]] | None = None) -> bool:
-    """Tell whether a file is there as a command of the project has written it.
+def is_written(path: AnyPath) -> bool:
+    """Tell whether a file is there as a command of the project has written it."""
+    return _is_among(path, _listed(os.path.dirname(path) or "."))
 
-    Args:
-        path: The file.
-        listed: Reads the list of a folder.
-    """
-    if not os.path.isfile(path):
-        return False
-    lines = (listed or _listed)(os.path.dirname(path) or ".")
-    return _line(path, os.path.basename(path)) in lines
+
+def _is_among(path: AnyPath, lines: frozenset[str]) -> bool:
+    return os.path.isfile(path) and _line(path, os.path.basename(path)) in lines
 
 
 def _listed(folder: str) -> frozenset[str]:
