@@ -59,6 +59,12 @@ def test_a_folder_of_another_s_files_is_no_run_s(tmp_path, name):
     with pytest.raises(UserError, match=f"holds no run, but {name}"):
         refuse_others(str(tmp_path / "project"), str(tmp_path / "config.py"))
     refuse_others(str(tmp_path / "project"), str(path))  # it is what is run
+    (tmp_path / "project/log.txt.rank1").touch()  # another machine of a new run was here first
+    with pytest.raises(UserError, match=f"holds no run, but {name}"):
+        refuse_others(str(tmp_path / "project"), "")
+    path.unlink()
+    refuse_others(str(tmp_path / "project"), "")
+    path.write_text("a run's")
     (tmp_path / "project/log.txt").touch()
     refuse_others(str(tmp_path / "project"), "")
 

@@ -38,11 +38,9 @@ _HELD = (errno.EACCES, errno.EAGAIN)
 """What the system says of a lock that another process has."""
 _CHECKPOINTS = (LAST, FINAL, BEST, STOPPED, f"model_{'[0-9]' * 7}.pth")
 _OUTCOMES = (METRICS, BEST_RECORD, MAE, RESULTS)
-_RECORDS = (
-    *(f"{LOG}*", "events.out.tfevents.*", CONFIG, WANDB_ID),
-    *(REPAIRED.format(split=split) for split in ("train", "val")),
-)
-_ALL = (*_CHECKPOINTS, *_OUTCOMES, *_RECORDS)
+_RECORDS = (CONFIG, WANDB_ID, *(REPAIRED.format(split=split) for split in ("train", "val")))
+_LOGS = (f"{LOG}*", "events.out.tfevents.*")  # written on, where they are there
+_ALL = (*_CHECKPOINTS, *_OUTCOMES, *_RECORDS, *_LOGS)
 Folder = str | os.PathLike[str]
 
 
