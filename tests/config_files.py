@@ -13,7 +13,7 @@ from imted.data.dataset import count_classes
 def config_names() -> list[str]:
     folder = ROOT / "configs"
     paths = (path.relative_to(folder) for path in sorted(folder.rglob("*.py")))
-    parts = {"common", "ablation_points"}
+    parts = {"common", "ablation_points", "data_sets"}
     return [path.as_posix() for path in paths if not parts & {path.parts[0], path.stem}]
 
 

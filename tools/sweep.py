@@ -15,7 +15,7 @@ from typing import Any
 
 from imted.atomic import make_folder
 from imted.errors import UserError, exit_status
-from imted.extras.sweep.points import expand, read_points
+from imted.extras.sweep.points import expand, read_points, read_sets
 from imted.extras.sweep.progress import Progress
 from imted.extras.sweep.report import report
 from imted.extras.sweep.runs import PlannedRun, plan, write_record
@@ -63,9 +63,11 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"--metrics {word} is no metric; put another option after --metrics.")
     if args.num_gpus < 0 or (args.jobs or 1) < 1 or args.samples < 0:
         raise UserError("--num-gpus and --samples mustn't be negative, --jobs must be at least 1.")
-    points = expand(
-        args.opts, read_points(args.points) if args.points else None, args.samples, args.sample_seed
-    )
+    sets, absent = read_sets(args.sets) if args.sets else (None, {})
+    for name, file in absent.items():
+        print(f"Left out: {name}, there is no {file}.")
+    named = read_points(args.points) if args.points else None
+    points = expand(args.opts, named, args.samples, args.sample_seed, sets)
     here = args.launcher == "local"
     slots = _launchers().slots_here(args.jobs, args.num_gpus) if here else []
     runs = plan(args.config_file, points, args.output, args.num_gpus, here)
@@ -152,6 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--config-file", metavar="FILE", help="a LazyConfig (.py), as of train_net.py")
     add("--points", metavar="FILE",
         help="a LazyConfig of points, such as configs/ablation_points/variants.py")  # fmt: skip
+    add("--sets", metavar="FILE",
+        help="a LazyConfig of data sets, such as configs/data_sets/own_data.py: all points run on "
+        "each that is there")  # fmt: skip
     add("--output", metavar="FOLDER", help="of the sweep; of --report, the first FOLDER")
     add("--samples", type=int, default=0, metavar="N",
         help="draw N values for the intervals (random search)")  # fmt: skip

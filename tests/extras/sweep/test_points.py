@@ -4,7 +4,7 @@ import pytest
 from paths import ROOT
 
 from imted.errors import UserError
-from imted.extras.sweep.points import Point, expand, read_points
+from imted.extras.sweep.points import Point, expand, read_points, read_sets
 from imted.extras.sweep.runs import plan
 
 
@@ -124,6 +124,35 @@ def test_points_have_names(tmp_path):
         ("two_seed-3", "two", ("train.seed=3",)),
         ("two_seed-4", "two", ("train.seed=4",)),
     ]
+
+
+def test_data_sets_that_are_not_there_are_left_out_by_name(tmp_path):
+    (tmp_path / "there.json").touch()
+    text = "sets = {n: [f'dataset.train_json=FOLDER/{n}.json'] for n in ('gone', 'there')}"
+    (tmp_path / "sets.py").write_text(text.replace("FOLDER", str(tmp_path)))
+    sets, absent = read_sets(str(tmp_path / "sets.py"))
+    chosen = f"dataset.train_json={tmp_path}/there.json"
+    assert sets == {"there": [chosen]} and absent == {"gone": f"{tmp_path}/gone.json"}
+    assert expand(["a=1,2"], {"p": ["b=3"]}, sets=sets) == [
+        Point(f"there_p_a-{a}", f"p_a-{a}", (chosen, "b=3", f"a={a}"), "there") for a in (1, 2)
+    ]
+    (tmp_path / "there.json").unlink()
+    with pytest.raises(UserError, match=r"none of its sets is there; no .*gone.json, no .*there"):
+        read_sets(str(tmp_path / "sets.py"))
+
+
+def test_the_sets_that_the_pages_measure_on_are_data_of_a_config(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    for name in ("bccd", "voc_animals"):
+        (tmp_path / "own_data" / name).mkdir(parents=True)
+        for split in ("train", "val"):
+            (tmp_path / "own_data" / name / f"{split}.json").touch()
+    sets, absent = read_sets(str(ROOT / "configs/data_sets/own_data.py"))
+    assert list(absent) == ["nuclei", "raccoons", "road_signs"]
+    runs = plan(
+        "configs/custom/imted_faster_rcnn_vit_tiny.py", expand([], sets=sets), str(tmp_path)
+    )
+    assert [run.point.data for run in runs] == ["bccd", "voc_animals"]
 
 
 @pytest.mark.parametrize("text", ["", "points = 3", "points = dict(a=[1])", "1 / 0", "points = {}"])

@@ -92,6 +92,27 @@ def test_the_sweeps_order_is_kept_and_its_first_is_the_baseline(write, tables):
     assert list(found["runs"]) == ["", "z", "a"] and list(found["bbox/AP"])[1:] == ["a"]
 
 
+def test_what_was_measured_on_other_data_is_not_compared(write, tables):
+    numbers = {("x", "a"): (10, 12), ("x", "b"): (13, 16), ("y", "a"): (50, 60)}
+    for number, ((data, name), values) in enumerate(numbers.items()):
+        for seed, value in enumerate(values):
+            config = {"optimizer.lr": name, "dataset.val_json": data, "train.seed": seed}
+            record = {"number": number, "name": name, "group": name, "config": config}
+            write(f"{data}_{name}_{seed}", results(nAP=value), {**record, "data": data})
+    found, text = tables(metrics=["nAP"])
+    # Of two: 12.706205 * |difference| / 2 on each side of their mean.
+    assert found["bbox/nAP"] == {"b": ["2", "+3.50 ± 6.35", "0.090", "0.090"]} | {
+        "bbox/nAP": ["pairs", "minus a", "p", "p, Holm"]
+    }
+    overview = text.split("\n\n")[2].splitlines()
+    assert overview[0].split() == ["|", "bbox/nAP", "|", "a", "|", "b", "|"]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in overview[2:]]
+    assert rows == [["x", "11.00 ± 12.71", "14.50 ± 19.06"], ["y", "55.00 ± 63.53", ""]]
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## x", "## y"]
+    found, _ = tables(metrics=["nAP"], baseline="b")
+    assert list(found["bbox/nAP"]) == ["bbox/nAP", "a"]
+
+
 def test_a_run_that_is_not_finished_does_not_count(write, tables):
     config = {"train.max_iter": "${schedule.max_iter}", "train.seed": 0}
     for name, last in (("a", 100), ("b", 50)):

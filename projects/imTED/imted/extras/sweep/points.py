@@ -1,9 +1,10 @@
-"""What a sweep runs: points, each some overrides of a config, from a grid, draws and a file."""
+"""What a sweep runs: points, each some overrides of a config, from a grid, draws and files."""
 
 import glob
 import hashlib
 import itertools
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,13 +29,15 @@ class Point:
 
     Attributes:
         name: The name of its folder.
-        group: What it shares with the same run of other seeds.
+        group: What it shares with the same run of other seeds, and on other data sets.
         overrides: `key=value`, as train_net.py takes them.
+        data: The name of its data set, where the sweep goes over several.
     """
 
     name: str
     group: str
     overrides: tuple[str, ...]
+    data: str = ""
 
 
 def expand(
@@ -42,6 +45,7 @@ def expand(
     named: Mapping[str, Sequence[str]] | None = None,
     samples: int = 0,
     seed: int = 0,
+    sets: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Point]:
     """Return every combination of the values that overrides list, for every named point.
 
@@ -53,6 +57,7 @@ def expand(
         named: Name -> overrides that make a point; these hold no sweeps.
         samples: How many values to draw for the intervals, together: random search.
         seed: Seeds the draws.
+        sets: Name -> overrides that choose a data set, as `named`; all points run on each.
 
     Raises:
         UserError: A word can't be read, an interval comes without `samples` or the reverse, or
@@ -80,12 +85,14 @@ def expand(
             "An interval (key=interval(low,high)) and --samples N, how many values to draw from "
             "it, need each other."
         )
-    _require_few(math.prod(map(len, axes.values())) * max(samples, 1) * len(named or " "))
+    named, sets = named or {"": []}, sets or {"": []}
+    _require_few(math.prod(map(len, axes.values())) * max(samples, 1) * len(named) * len(sets))
     generator = np.random.default_rng(seed)
     drawn = [{k: _draw(v, generator) for k, v in intervals.items()} for _ in range(samples)]
     points = [
-        _point(name, [*fixed, *own], dict(zip(axes, choice, strict=True)) | draw)
-        for name, own in (named or {"": []}).items()
+        _point(data, name, [*fixed, *chosen, *own], dict(zip(axes, choice, strict=True)) | draw)
+        for data, chosen in sets.items()
+        for name, own in named.items()
         for choice in itertools.product(*axes.values())
         for draw in drawn or [{}]
     ]
@@ -102,21 +109,48 @@ def read_points(path: str) -> dict[str, list[str]]:
     Raises:
         UserError: The file is missing, or not of this form.
     """
+    return _read_named(path, "points")
+
+
+def read_sets(path: str) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Read a file of data sets: a LazyConfig (.py) with `sets = dict(name=[overrides])`.
+
+    Returns:
+        The sets whose json files are there, and of each of the others, by name, the one that isn't.
+
+    Raises:
+        UserError: The file is missing, or not of this form, or no set is there.
+    """
+    sets, absent = _read_named(path, "sets"), {}
+    for name, overrides in sets.items():
+        for key, _, file in (override.partition("=") for override in overrides):
+            if key in ("dataset.train_json", "dataset.val_json") and not os.path.isfile(file):
+                absent.setdefault(name, file)
+    present = {name: overrides for name, overrides in sets.items() if name not in absent}
+    if not present:
+        raise UserError(
+            f"{path} (--sets): none of its sets is there; no {', no '.join(absent.values())}."
+        )
+    return present, absent
+
+
+def _read_named(path: str, kind: str) -> dict[str, list[str]]:
+    """Read the lists of overrides by name that a file has under its option's name."""
     try:
-        points = LazyConfig.load(path)["points"]
-        named = {str(name): list(overrides) for name, overrides in points.items()}
+        found = LazyConfig.load(path)[kind]
+        named = {str(name): list(overrides) for name, overrides in found.items()}
     except FileNotFoundError:
-        raise UserError(f"{path} (--points) doesn't exist; correct the path.") from None
+        raise UserError(f"{path} (--{kind}) doesn't exist; correct the path.") from None
     except Exception as error:  # a config is Python: anything may go wrong in it
         raise UserError(
-            f"{path} (--points) doesn't define points = dict(name=['key=value', ...]) "
+            f"{path} (--{kind}) doesn't define {kind} = dict(name=['key=value', ...]) "
             f"({type(error).__name__}: {error})."
         ) from error
     for name, override in ((name, o) for name, overrides in named.items() for o in overrides):
         if not isinstance(override, str):
-            raise UserError(f"{path}: point {name!r} has {override!r}; write 'key=value'.")
+            raise UserError(f"{path}: {name!r} of {kind} has {override!r}; write 'key=value'.")
     if not named:
-        raise UserError(f"{path} (--points) names no point.")
+        raise UserError(f"{path} (--{kind}) names none.")
     return named
 
 
@@ -170,7 +204,7 @@ def _draw(override: Override, generator: np.random.Generator) -> str:
     return f"{generator.uniform(low, high):.4g}"
 
 
-def _point(name: str, fixed: Sequence[str], chosen: Mapping[str, str]) -> Point:
+def _point(data: str, name: str, fixed: Sequence[str], chosen: Mapping[str, str]) -> Point:
     leaves = [key.rpartition(".")[2] for key in chosen]
     labels = {
         key: f"{leaf if leaves.count(leaf) == 1 else key}-{value}"
@@ -178,9 +212,10 @@ def _point(name: str, fixed: Sequence[str], chosen: Mapping[str, str]) -> Point:
     }
     without_seed = [label for key, label in labels.items() if not is_seed(key)]
     return Point(
-        _as_name([name, *labels.values()]),
+        _as_name([data, name, *labels.values()]),
         _as_name([name, *without_seed]),
         (*fixed, *(f"{key}={value}" for key, value in chosen.items())),
+        data,
     )
 
 

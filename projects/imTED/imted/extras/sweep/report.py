@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class RunResults:
     Attributes:
         folder: Its path.
         name: The experiment's name, which it shares with other seeds.
+        data: The data set that it was evaluated on: what was measured on another isn't compared.
         experiment: What makes it one of that experiment: its config but for the seed.
         seed: Its seed, which tells it from the others.
         metrics: By "task/name"; None stands for one without any object.
@@ -46,6 +47,7 @@ class RunResults:
 
     folder: str
     name: str
+    data: str
     experiment: str
     seed: str
     metrics: dict[str, float | None]
@@ -80,21 +82,36 @@ def report(
     runs = [run for run in found if not run.unfinished]
     if not runs:
         raise UserError(f"No run in {' '.join(folders)} is finished and evaluated yet.")
-    experiments = group(runs)
     names = _metrics(runs, wanted)
-    baseline = next(iter(experiments)) if baseline is None else baseline
-    if baseline not in experiments:
-        raise UserError(f"--baseline {baseline!r} is none of {', '.join(experiments)}.")
-    parts = ["# Sweep", _table(experiments, names), _comparison(experiments, names, baseline)]
-    parts.append(_cost_table(experiments))
+    by_data = {
+        data: group(run for run in runs if run.data == data)
+        for data in dict.fromkeys(run.data for run in runs)
+    }
+    if baseline is not None and not any(baseline in own for own in by_data.values()):
+        known = dict.fromkeys(name for own in by_data.values() for name in own)
+        raise UserError(f"--baseline {baseline!r} is none of {', '.join(known)}.")
+    parts = ["# Sweep"]
+    if len(by_data) > 1:
+        parts.append(_overview(by_data, names[0]))
+    for data, experiments in by_data.items():
+        if len(by_data) > 1:
+            parts.append(f"## {data}")
+        parts.append(_table(experiments, names))
+        parts.append(_comparison(experiments, names, baseline or next(iter(experiments))))
+        parts.append(_cost_table(experiments))
     parts.extend(f"Not counted: {run.folder}, {run.unfinished}." for run in found if run.unfinished)
     os.makedirs(output, exist_ok=True)
     _write_csv(runs, os.path.join(output, "runs.csv"))
     first = names[0]
-    values = {name: _values(own, first) for name, own in experiments.items()}
+    every = {
+        (f"{data}: {name}" if len(by_data) > 1 else name): own
+        for data, experiments in by_data.items()
+        for name, own in experiments.items()
+    }
+    values = {name: _values(own, first) for name, own in every.items()}
     save_metrics(values, first, os.path.join(output, "metrics.png"))
     parts.append(f"![{first}, each run and the mean](metrics.png)")
-    curves = {name: [run.curve.get(first, []) for run in own] for name, own in experiments.items()}
+    curves = {name: [run.curve.get(first, []) for run in own] for name, own in every.items()}
     if any(len(curve) > 1 for own in curves.values() for curve in own):
         save_curves(curves, first, os.path.join(output, "curves.png"))
         parts.append(f"![{first} against iterations](curves.png)")
@@ -141,6 +158,7 @@ def read_run(folder: Path) -> RunResults:
     return RunResults(
         folder=str(folder),
         name=name,
+        data=record.get("data") or str(config.get("dataset.val_json", "")),
         experiment=json.dumps([plain, name if not config else ""], sort_keys=True),
         seed=re.sub(r"\D", "", seeds[-1]) if seeds else str(config.get("train.seed", 0)),
         metrics={f"{t}/{m}": v for t, ms in read_results(folder).items() for m, v in ms.items()},
@@ -199,6 +217,17 @@ def _table(experiments: Experiments, metrics: Sequence[str]) -> str:
     return f"{note}\n\n{_markdown(rows, ['', 'runs', *metrics])}"
 
 
+def _overview(by_data: Mapping[str, Experiments], metric: str) -> str:
+    """Show one metric of every experiment on every data set."""
+    names = list(dict.fromkeys(name for own in by_data.values() for name in own))
+    rows = []
+    for data, experiments in by_data.items():
+        runs = [experiments.get(name, []) for name in names]
+        rows.append([data, *(_cell(list(_values(own, metric).values()), len(own)) for own in runs)])
+    note = f"{metric}: mean over seeds, with its 95 % confidence interval (Student's t)."
+    return f"{note}\n\n{_markdown(rows, [metric, *names])}"
+
+
 def _cell(values: list[float], runs: int) -> str:
     if not values:
         return ""
@@ -211,7 +240,7 @@ def _comparison(experiments: Experiments, metrics: Sequence[str], baseline: str)
     """Compare every experiment with the baseline, by the seeds that both have."""
     sections = []
     for metric in metrics:
-        base = _values(experiments[baseline], metric)
+        base = _values(experiments.get(baseline, ()), metric)
         rows: dict[str, Difference] = {}
         for name, runs in experiments.items():
             own = _values(runs, metric)
@@ -266,10 +295,10 @@ def _write_csv(runs: Sequence[RunResults], path: str) -> None:
     metrics = dict.fromkeys(key for run in runs for key in run.metrics)
     with output_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["name", "seed", "folder", *metrics, *_COSTS])
+        writer.writerow(["name", "data", "seed", "folder", *metrics, *_COSTS])
         for run in runs:
             values = [*map(run.metrics.get, metrics), *map(run.costs.get, _COSTS)]
-            writer.writerow([Path(run.name).name, run.seed, run.folder, *values])
+            writer.writerow([Path(run.name).name, run.data, run.seed, run.folder, *values])
 
 
 def _natural(path: Path) -> list[str | int]:
