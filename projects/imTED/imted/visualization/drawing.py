@@ -3,10 +3,9 @@
 import functools
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from detectron2.data import Metadata, detection_utils
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.colormap import colormap
@@ -24,22 +23,6 @@ GAP = 8
 """Pixels of white between two pictures."""
 
 
-class DrawnObject(NamedTuple):
-    """An object to draw.
-
-    Attributes:
-        box: XYXY in pixels.
-        class_index: Number of its class, contiguous.
-        label: What is written at it.
-        mask: Polygons, COCO RLE or bitmap (H, W); None for an object without.
-    """
-
-    box: Sequence[float]
-    class_index: int
-    label: str
-    mask: Any = None
-
-
 def draw_annotations(
     record: dict[str, Any], metadata: Metadata, long_side: int = LONG_SIDE
 ) -> np.ndarray:
@@ -53,13 +36,14 @@ def draw_annotations(
     Returns:
         RGB picture (H', W', 3), uint8; enlarged if the image is small.
     """
-    objects = []
+    objects: list[PaintedObject] = []
     for annotation in record["annotations"]:
         box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
         index = annotation["category_id"]
         label = _class_name(metadata, index) + (" crowd" if annotation.get("iscrowd") else "")
-        objects.append(DrawnObject(box, index, label.strip(), annotation.get("segmentation")))
-    return _draw(_read_rgb(record), objects, metadata, long_side)
+        colour = _colour(metadata, index, len(objects))
+        objects.append(PaintedObject(box, colour, label.strip(), annotation.get("segmentation")))
+    return _enlarged(_read_rgb(record), objects, long_side)
 
 
 def draw_predictions(
@@ -85,7 +69,7 @@ def draw_predictions(
         UserError: A prediction has a category that the data set does not have.
     """
     class_of = metadata.thing_dataset_id_to_contiguous_id
-    objects = []
+    objects: list[PaintedObject] = []
     for prediction in predictions:
         if prediction["score"] < score:
             continue
@@ -98,9 +82,10 @@ def draw_predictions(
         index = class_of[prediction["category_id"]]
         box = BoxMode.convert(prediction["bbox"], BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
         label = f"{_class_name(metadata, index)} {prediction['score']:.0%}".strip()
-        objects.append(DrawnObject(box, index, label, prediction.get("segmentation")))
+        colour = _colour(metadata, index, len(objects))
+        objects.append(PaintedObject(box, colour, label, prediction.get("segmentation")))
     truth = draw_annotations(record, metadata, long_side)
-    return side_by_side(truth, _draw(_read_rgb(record), objects, metadata, long_side))
+    return side_by_side(truth, _enlarged(_read_rgb(record), objects, long_side))
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -124,9 +109,11 @@ def draw_training_sample(
     """
     image = detection_utils.convert_image_to_rgb(sample["image"].permute(1, 2, 0), image_format)
     found = sample["instances"]
-    labels = [_class_name(metadata, index) for index in found.gt_classes.tolist()]
-    rows = _rows(found.gt_boxes, found.gt_classes, labels, found.get_fields().get("gt_masks"))
-    return _draw(image, rows, metadata)
+    classes = found.gt_classes.tolist()
+    colours = [_colour(metadata, index, place) for place, index in enumerate(classes)]
+    labels = [_class_name(metadata, index) for index in classes]
+    masks = found.get_fields().get("gt_masks")
+    return _enlarged(image, _objects(found.gt_boxes, colours, labels, masks), LONG_SIDE)
 
 
 def draw_instances(
@@ -149,14 +136,17 @@ def draw_instances(
     Returns:
         RGB picture (H', W', 3), uint8.
     """
-    classes, scores = instances.pred_classes, instances.scores.tolist()
+    classes = instances.pred_classes.tolist()
+    if colours is None:
+        painted = [_colour(metadata, index, place) for place, index in enumerate(classes)]
+    else:
+        painted = [palette_colour(number) for number in colours]
     labels = [
         f"{_class_name(metadata, index)} {score:.0%}".strip()
-        for index, score in zip(classes.tolist(), scores, strict=True)
+        for index, score in zip(classes, instances.scores.tolist(), strict=True)
     ]
     masks = instances.get_fields().get("pred_masks")
-    rows = _rows(instances.pred_boxes, classes, labels, masks)
-    return _draw(image, rows, metadata, long_side, colours)
+    return _enlarged(image, _objects(instances.pred_boxes, painted, labels, masks), long_side)
 
 
 def load_predictions(path: str) -> dict[int, list[dict[str, Any]]]:
@@ -191,31 +181,23 @@ def _class_name(metadata: Metadata, index: int) -> str:
     return names[index] if len(names) > 1 else ""
 
 
-def _rows(
-    boxes: Boxes, classes: torch.Tensor, labels: Sequence[str], masks: Any
-) -> list[DrawnObject]:
+def _colour(metadata: Metadata, class_index: int, place: int) -> Colour:
+    """Choose an object's colour: its class's, or with a single class, its own."""
+    return palette_colour(class_index if len(metadata.thing_classes) > 1 else place)
+
+
+def _objects(
+    boxes: Boxes, colours: Sequence[Colour], labels: Sequence[str], masks: Any
+) -> list[PaintedObject]:
     masks = [None] * len(boxes) if masks is None else masks
     masks = [mask.numpy() if hasattr(mask, "numpy") else mask for mask in masks]
-    rows = zip(boxes.tensor.tolist(), classes.tolist(), labels, masks, strict=True)
-    return [DrawnObject(*row) for row in rows]
+    rows = zip(boxes.tensor.tolist(), colours, labels, masks, strict=True)
+    return [PaintedObject(*row) for row in rows]
 
 
-def _draw(
-    image: np.ndarray,
-    objects: Sequence[DrawnObject],
-    metadata: Metadata,
-    long_side: int = LONG_SIDE,
-    colours: Sequence[int] | None = None,
-) -> np.ndarray:
-    """Paint objects: of several classes each in its class's colour, else each in its own."""
-    if colours is None:
-        several = len(metadata.thing_classes) > 1
-        colours = [item.class_index if several else i for i, item in enumerate(objects)]
-    painted = [
-        PaintedObject(item.box, palette_colour(number), item.label, item.mask)
-        for item, number in zip(objects, colours, strict=True)
-    ]
-    return paint(image, painted, max(1.0, long_side / max(image.shape[:2])))
+def _enlarged(image: np.ndarray, objects: Sequence[PaintedObject], long_side: int) -> np.ndarray:
+    """Paint objects into an image that is enlarged to a longer side, if it is smaller."""
+    return paint(image, objects, max(1.0, long_side / max(image.shape[:2])))
 
 
 def palette_colour(number: int) -> Colour:

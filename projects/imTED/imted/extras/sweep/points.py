@@ -121,7 +121,8 @@ def read_sets(path: str) -> tuple[dict[str, list[str]], dict[str, str]]:
     Raises:
         UserError: The file is missing, or not of this form, or no set is there.
     """
-    sets, absent = _read_named(path, "sets"), {}
+    sets = _read_named(path, "sets")
+    absent: dict[str, str] = {}
     for name, overrides in sets.items():
         for key, _, file in (override.partition("=") for override in overrides):
             if key in ("dataset.train_json", "dataset.val_json") and not os.path.isfile(file):
