@@ -2,7 +2,12 @@
 
 from detectron2.config import LazyCall as L
 from detectron2.solver import WarmupParamScheduler
-from fvcore.common.param_scheduler import CosineParamScheduler, MultiStepParamScheduler
+from fvcore.common.param_scheduler import (
+    CompositeParamScheduler,
+    ConstantParamScheduler,
+    CosineParamScheduler,
+    MultiStepParamScheduler,
+)
 
 # COCO train2017 has 117266 images with annotations; 16 images an iteration.
 ITERATIONS_PER_EPOCH = 7330
@@ -23,4 +28,19 @@ cosine = L(WarmupParamScheduler)(
     scheduler=L(CosineParamScheduler)(start_value=1.0, end_value=0.0),
     warmup_factor=0.001,
     warmup_length=0.05,
+)
+
+# A constant rate, and a cosine for the last fifth. What has run at the constant rate is the start
+# of a schedule of any length: a checkpoint after N iterations ends well with max_iter=N/0.8.
+constant_then_cosine = L(WarmupParamScheduler)(
+    scheduler=L(CompositeParamScheduler)(
+        schedulers=[
+            L(ConstantParamScheduler)(value=1.0),
+            L(CosineParamScheduler)(start_value=1.0, end_value=0.0),
+        ],
+        lengths=[0.8, 0.2],
+        interval_scaling=["rescaled", "rescaled"],
+    ),
+    warmup_factor=0.001,
+    warmup_length=0.02,
 )

@@ -11,6 +11,7 @@ from unittest import mock
 
 import pytest
 import torch
+from fixtures.weights import official_weights
 from safetensors.torch import load_file, save_file
 
 from imted.checkpoint import load_checkpoint, read_state_dict, save_mae
@@ -160,7 +161,7 @@ def test_a_part_of_queries_keys_and_values_is_named(tmp_path):
 
 
 def test_names_are_transformers_own():
-    ours = to_huggingface_layout(build_mae().official_state_dict())
+    ours = to_huggingface_layout(official_weights(build_mae()))
     theirs = load_file(FOLDER / "model.safetensors")
     shapes = {
         key.replace("decoder_encoder.layer", "decoder_layers"): tuple(value.shape)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import LazyConfig
+from fixtures.weights import official_weights
 from omegaconf import OmegaConf
 from paths import ROOT
 from PIL import Image
@@ -142,7 +143,7 @@ def test_a_run_that_came_of_no_mae(tool, run, mae, capsys, kind):
     path = "" if kind == "none" else run / "other.pth"
     weights = {"some.weight": torch.zeros(1)}
     if kind == "no decoder":
-        official = mae.official_state_dict()
+        official = official_weights(mae)
         weights = {key: value for key, value in official.items() if "decoder" not in key}
     if kind in ("a detector", "no decoder"):
         torch.save({"model": weights}, path)
@@ -168,7 +169,7 @@ def test_a_variant_without_modulator_and_masks(tool, run, capsys):
 def test_the_quickstarts_own_mae_is_built_and_loaded():
     cfg = LazyConfig.load(str(ROOT / "configs/quickstart.py"))
     weights = read_state_dict(cfg.train.init_checkpoint)
-    loaded = load_mae(cfg.model, cfg.train.init_checkpoint).official_state_dict()
+    loaded = official_weights(load_mae(cfg.model, cfg.train.init_checkpoint))
     assert loaded.keys() == weights.keys()
     assert all(torch.equal(loaded[key], weights[key].float()) for key in weights)
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from fixtures.weights import official_weights
 from timm.models.vision_transformer import Block
 from torch.nn.functional import interpolate
 
@@ -18,7 +19,7 @@ def migrated(small_mae, randomize):
     head = DecoderBoxHead(
         encoder_dim=ENCODER_DIM, dim=DIM, depth=DEPTH, num_heads=HEADS, grid_size=GRID
     ).double()
-    missing, _ = head.load_state_dict(mae.official_state_dict(), strict=False)
+    missing, _ = head.load_state_dict(official_weights(mae), strict=False)
     assert set(missing) == NEW
     return mae, head.eval()
 
@@ -55,7 +56,7 @@ def decode_written_out(reference, state, tokens, positions):
 def test_masked_autoencoders_decoder_is_the_one_written_out(migrated, reference):
     """With nothing hidden, the reconstruction decoder runs over all tokens, class token too."""
     mae, _ = migrated
-    state = mae.official_state_dict()
+    state = official_weights(mae)
     generator = torch.Generator().manual_seed(2)
     shape = (2, 1 + GRID**2, ENCODER_DIM)
     encoded = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -77,7 +78,7 @@ def test_migrated_head_computes_what_the_masked_autoencoders_decoder_computes(
     rois = random_rois(3, side)
     decoded = decode(head, rois)
     assert decoded.shape == (3, side**2, DIM)
-    state = mae.official_state_dict()
+    state = official_weights(mae)
     positions = reference.positions(state["decoder_pos_embed"], (side, side))
     for roi, found in zip(rois, decoded, strict=True):
         tokens = torch.stack([roi[:, row, col] for row in range(side) for col in range(side)])

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
+from fixtures.weights import official_weights
 from paths import ROOT
 
 from imted.modeling.masked_autoencoder import patchify, unpatchify
@@ -68,7 +69,7 @@ def test_loss_is_the_mean_square_over_hidden_patches(small_mae, norm_pix_loss):
 
 def test_prediction_equals_a_masked_autoencoder_written_out(small_mae, randomize, reference):
     mae = randomize(small_mae())
-    state = mae.official_state_dict()
+    state = official_weights(mae)
     images = random_images()
     noise = torch.rand(2, 16, generator=torch.Generator().manual_seed(3))
     prediction, hidden = mae.reconstruct(images, noise)
@@ -168,5 +169,5 @@ def test_names_and_shapes_are_those_of_the_official_checkpoints(
         expected |= block_shapes(f"decoder_blocks.{i}", decoder_dim)
     cfg = LazyConfig.load(str(ROOT / f"configs/pretrain/mae_vit_{size}.py"))
     with torch.device("meta"):
-        state = instantiate(cfg.model).official_state_dict()
+        state = official_weights(instantiate(cfg.model))
     assert {name: tuple(value.shape) for name, value in state.items()} == expected

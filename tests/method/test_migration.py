@@ -4,6 +4,7 @@ import pytest
 import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig, instantiate
+from fixtures.weights import official_weights
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn.functional import interpolate
@@ -78,7 +79,7 @@ def test_every_tensor_lands_where_it_belongs(small_detector, mae_file, variant, 
 def test_what_save_mae_writes_migrates(small_detector, saved_mae, name):
     path, mae = saved_mae(name)
     model = small_detector()
-    expected = expected_migration(model, mae.official_state_dict(), "imted")
+    expected = expected_migration(model, official_weights(mae), "imted")
     load_checkpoint(model, path)
     assert_equal(model.state_dict(), expected)
 
@@ -99,7 +100,7 @@ def test_a_pretraining_runs_own_checkpoint_migrates(small_detector, small_mae, t
     path = str(tmp_path / "model_final.pth")
     torch.save({"model": mae.state_dict(), "iteration": 5, "trainer": {"iteration": 5}}, path)
     model = small_detector()
-    expected = expected_migration(model, mae.official_state_dict(), "imted")
+    expected = expected_migration(model, official_weights(mae), "imted")
     load_checkpoint(model, path)
     assert_equal(model.state_dict(), expected)
 
@@ -113,7 +114,7 @@ def test_a_masked_autoencoder_takes_all_of_its_file(small_mae, mae_file, tmp_pat
         path = str(tmp_path / "model_final.pth")
         torch.save({"model": other.state_dict()}, path)
     report = load_checkpoint(model, path)
-    assert_equal(model.official_state_dict(), weights)
+    assert_equal(official_weights(model), weights)
     assert not report.fresh and not report.left_out
 
 

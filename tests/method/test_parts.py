@@ -3,6 +3,7 @@
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
+from fixtures.weights import official_weights
 
 from imted.compat import detectron2_config_file
 from imted.modeling import VARIANTS, parts_of
@@ -36,14 +37,15 @@ def test_names_within_parts(small_detector):
     assert parts.in_encoder("backbone.network.x") == parts.in_encoder("backbone.net") == ""
     assert parts.mae_key("roi_heads.box_head.decoder_embed.bias") == "decoder_embed.bias"
     assert parts.mae_key("roi_heads.box_head.box_norm.bias") == ""
-    assert parts.mae_key("backbone.simfp_2.0.weight") == ""
+    assert parts.mae_key("backbone.simfp_2.0.weight") == "pyramid.simfp_2.0.weight"
+    assert parts.mae_key("roi_heads.box_pooler.scale") == "modulator.scale"
 
 
 def test_all_of_a_mae_comes_into_a_mae(small_mae):
     model = small_mae()
     parts = parts_of(model)
     keys = [parts.mae_key(name) for name in model.state_dict()]
-    assert sorted(keys) == sorted(model.official_state_dict())
+    assert sorted(keys) == sorted(official_weights(model))
 
 
 def test_detectron2s_vitdet_has_an_encoder_and_class_layers():
@@ -54,7 +56,7 @@ def test_detectron2s_vitdet_has_an_encoder_and_class_layers():
     parts = parts_of(model)
     assert parts.encoder == "backbone.net" and not parts.decoder
     migrated = {parts.mae_key(name).split(".")[0] for name in model.state_dict()} - {""}
-    assert migrated == set(ENCODER) - {"cls_token"}
+    assert migrated == {*ENCODER, "pyramid"} - {"cls_token"}
     assert set(parts.class_modules) == {"roi_heads.box_predictor", "roi_heads.mask_head.predictor"}
 
 

@@ -15,9 +15,11 @@ from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import get_cache_dir
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from imted.errors import UserError, first_line
 from imted.modeling import MaskedAutoencoder
+from imted.modeling.migration import to_mae
 from imted.outputs import output_file, write_json
 
 from .description import KEY, Description, parse_metadata
@@ -223,19 +225,19 @@ def require_finite(weights: Mapping[str, torch.Tensor], source: str) -> None:
             )
 
 
-def save_mae(model: MaskedAutoencoder, path: str) -> None:
-    """Write a masked autoencoder.
+def save_mae(model: nn.Module, path: str) -> None:
+    """Write what a pre-training has learnt.
 
     Args:
-        model: Encoder and decoder.
+        model: A `MaskedAutoencoder`, or any that has all of its weights.
         path: A file gets the layout of MAE's own, see `save_state_dict`; a path without a
             suffix is a folder for transformers' ``ViTMAEForPreTraining.from_pretrained``.
 
     Raises:
         UserError: It can't be written.
     """
-    weights = model.official_state_dict()
-    if Path(path).suffix:
+    weights = to_mae(model)
+    if not isinstance(model, MaskedAutoencoder) or Path(path).suffix:
         save_state_dict(weights, path)
         return
     save_state_dict(to_huggingface_layout(weights), os.path.join(path, WEIGHT_FILES[0]))

@@ -1,7 +1,7 @@
 """The one loader: MAE checkpoints migrate into detectors, detectors load as they are."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from imted.modeling.migration import (
     take_values,
     to_official_names,
 )
+from imted.modeling.parts import MODULATOR, PYRAMID, REGIONS
 
 from .files import read_state_dict, require_finite
 from .released import is_mmdetection, our_names
@@ -105,7 +106,8 @@ def _account(
     """Say of what has not migrated why: in the model, and in the checkpoint."""
     names, migrated = model.state_dict(), set(taken.sources.values())
     report.fresh = {n: _initial_value(n, parts) for n in names if n not in taken.sources}
-    report.left_out = {key: _why_left_out(key) for key in weights if key not in migrated}
+    has = {key.split(".")[0] for name in names if (key := parts.mae_key(name))}
+    report.left_out = {key: _why_left_out(key, has) for key in weights if key not in migrated}
 
 
 def _initial_value(name: str, parts: ModelParts) -> str:
@@ -117,13 +119,16 @@ def _initial_value(name: str, parts: ModelParts) -> str:
     return "constant" if constant else "starts at random"
 
 
-def _why_left_out(key: str) -> str:
+def _why_left_out(key: str, has: Collection[str]) -> str:
+    """Say why a tensor of a MAE checkpoint isn't taken by a model that has some of its parts."""
     part = key.split(".")[0]
+    if part in (PYRAMID, MODULATOR):
+        return f"the model's {part} is of another width" if part in has else f"no {part} here"
     if part == "cls_token":
         return "this encoder has no class token"
     if part in MAEDecoder.migrated:
         return "the box head does not take it over"
-    if part in ReconstructionDecoder.migrated:
+    if part in ReconstructionDecoder.migrated or part == REGIONS:
         return "serves pixel reconstruction only"
     return "not part of a MAE"
 

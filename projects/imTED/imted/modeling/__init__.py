@@ -8,6 +8,7 @@ from .masked_autoencoder import MaskedAutoencoder
 from .modulated_pooler import ModulatedPooler
 from .parts import ClassLogits, ModelParts, parts_of
 from .pyramid import EncoderPyramid, ReleasedPyramid
+from .region_reconstruction import RandomRegions, RegionPrediction, RegionReconstruction
 from .roi_heads import VARIANTS, ImTEDROIHeads
 from .roi_pooler import ROIPooler
 from .windowed_encoder import WindowedEncoder
@@ -26,7 +27,10 @@ __all__ = [
     "ModelParts",
     "ModulatedPooler",
     "ROIPooler",
+    "RandomRegions",
     "ReconstructionDecoder",
+    "RegionPrediction",
+    "RegionReconstruction",
     "ReleasedPyramid",
     "WindowedEncoder",
     "parts_of",

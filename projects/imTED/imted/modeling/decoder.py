@@ -22,9 +22,13 @@ class MAEDecoder(nn.Module):
     Attributes:
         migrated: The parts of a MAE checkpoint that this module takes over, by the first part of
             a parameter's name; the rest of it starts as it was initialised.
+        norm_rois: Whether RoIs come without the encoder's final norm, which they then go through.
+        interpolate_offset: See `imted.modeling.positions.resize_position_embedding`.
     """
 
     migrated: tuple[str, ...] = ("norm", "decoder_embed", "decoder_pos_embed", "decoder_blocks")
+    norm_rois: bool = True
+    interpolate_offset: float = 0.0
 
     def __init__(
         self,
@@ -66,6 +70,16 @@ class MAEDecoder(nn.Module):
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """Normalise encoder tokens (N, L, D) and project them to (N, L, C)."""
         return self.decoder_embed(self.norm(tokens))
+
+    def embed_rois(self, roi_features: torch.Tensor) -> torch.Tensor:
+        """Turn RoI features (R, D, h, w) into the decoder's tokens, (R, h * w, C)."""
+        rows, columns = roi_features.shape[-2:]
+        positions = resize_position_embedding(
+            self.decoder_pos_embed, (rows, columns), self.interpolate_offset
+        )
+        tokens = roi_features.flatten(2).transpose(1, 2)
+        tokens = self.embed(tokens) if self.norm_rois else self.decoder_embed(tokens)
+        return tokens + positions[:, 1:]
 
 
 class ReconstructionDecoder(MAEDecoder):
@@ -158,16 +172,6 @@ class DecoderBoxHead(MAEDecoder):
     def norm_map(self, feature: torch.Tensor) -> torch.Tensor:
         """Apply the encoder's final norm to each position of its map (N, D, h, w)."""
         return self.norm(feature.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-    def embed_rois(self, roi_features: torch.Tensor) -> torch.Tensor:
-        """Turn RoI features (R, D, h, w) into the decoder's tokens, (R, h * w, C)."""
-        rows, columns = roi_features.shape[-2:]
-        positions = resize_position_embedding(
-            self.decoder_pos_embed, (rows, columns), self.interpolate_offset
-        )
-        tokens = roi_features.flatten(2).transpose(1, 2)
-        tokens = self.embed(tokens) if self.norm_rois else self.decoder_embed(tokens)
-        return tokens + positions[:, 1:]
 
     def forward(self, roi_features: torch.Tensor) -> torch.Tensor:
         """Turn RoI features (R, D, h, w) into one vector each, (R, C)."""

@@ -63,10 +63,6 @@ class MaskedAutoencoder(ImageModel):
         # Fixed sin-cos in pre-training; the detector trains the encoder's copy further.
         self.encoder.pos_embed.requires_grad_(False)
 
-    def official_state_dict(self) -> dict[str, torch.Tensor]:
-        """Return all weights under the key names of the official MAE checkpoints."""
-        return {key.split(".", 1)[1]: value for key, value in self.state_dict().items()}
-
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
         """Compute the reconstruction loss.
 

@@ -14,13 +14,14 @@ from torch.nn.functional import interpolate
 
 from imted.errors import UserError
 
-from .parts import parts_of
+from .parts import MODULATOR, PYRAMID, REGIONS, parts_of
 from .positions import resize_position_embedding
 
 RESIZED = "resized to the grid"
 RESAMPLED = "resampled to the patch size"
 STACK = re.compile(r"(.*blocks)\.\d+\.")
 """A parameter of a stack of blocks, and the stack's name."""
+_BEYOND_MAE = (PYRAMID, MODULATOR, REGIONS)
 
 
 def is_mae(weights: Iterable[str]) -> bool:
@@ -53,6 +54,9 @@ class Taken:
 def migrate(model: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> Taken:
     """Take from a MAE checkpoint what migrates into a model.
 
+    Encoder and decoder have to be there. Pyramid and modulator are in a checkpoint whose regions
+    were reconstructed (`imted.modeling.RegionReconstruction`); they are taken if they fit.
+
     Args:
         model: Any with an encoder, ours or Detectron2's.
         weights: The checkpoint, in the official layout.
@@ -72,8 +76,25 @@ def migrate(model: nn.Module, weights: Mapping[str, torch.Tensor], source: str) 
             "random decoder knowingly."
         )
     state = model.state_dict()
-    sources = {name: key for name in state if (key := parts.mae_key(name))}
+    keys = {name: key for name in state if (key := parts.mae_key(name))}
+    beyond = {name: key for name, key in keys.items() if _part(key) in _BEYOND_MAE}
+    sources = {name: key for name, key in keys.items() if name not in beyond}
+    # The modulator reads the pyramid: of another width, both start at random.
+    for group in ((PYRAMID, MODULATOR), (REGIONS,)):
+        own = {name: key for name, key in beyond.items() if _part(key) in group}
+        if all(k in weights and weights[k].shape == state[n].shape for n, k in own.items()):
+            sources |= own
     return take_values(state, weights, sources, source)
+
+
+def to_mae(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return what `migrate` would take of a model, under the key names of MAE checkpoints."""
+    mae_key = parts_of(model).mae_key
+    return {key: value for name, value in model.state_dict().items() if (key := mae_key(name))}
+
+
+def _part(key: str) -> str:
+    return key.split(".")[0]
 
 
 def adapt(key: str, value: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, str]:

@@ -6,15 +6,18 @@ module is made.
 
 from dataclasses import dataclass
 
-from detectron2.modeling.backbone.vit import ViT
+from detectron2.modeling.backbone.vit import SimpleFeaturePyramid, ViT
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers, MaskRCNNConvUpsampleHead
 from torch import nn
 
 from .encoder import MAEEncoder
 from .modulated_pooler import ModulatedPooler
+from .region_reconstruction import RegionPrediction
 
 ENCODER = ("patch_embed", "cls_token", "pos_embed", "blocks")
 """The encoder's parts of a MAE checkpoint, by the first part of a parameter's name."""
+PYRAMID, MODULATOR, REGIONS = "pyramid", "modulator", "regions"
+"""What a MAE checkpoint has beside these where its regions were reconstructed, too."""
 
 
 class ClassLogits(nn.Linear):
@@ -34,7 +37,9 @@ class ModelParts:
         encoder: The MAE encoder.
         decoder: The module that takes over the MAE's final norm and decoder, or parts of them.
         migrated: What it takes over (`imted.modeling.MAEDecoder.migrated`).
+        pyramid: The feature pyramid, which holds the encoder.
         modulator: The pooler with the modulator's scale and projection.
+        regions: What predicts the pixels of regions, in pre-training.
         box_predictor: Detectron2's layers of class logits and box deltas.
         class_modules: All modules whose parameters depend on the number of classes.
     """
@@ -42,7 +47,9 @@ class ModelParts:
     encoder: str = ""
     decoder: str = ""
     migrated: tuple[str, ...] = ()
+    pyramid: str = ""
     modulator: str = ""
+    regions: str = ""
     box_predictor: str = ""
     class_modules: tuple[str, ...] = ()
 
@@ -72,6 +79,13 @@ class ModelParts:
             # Relative positions are windowed encoders' alone.
             if key.split(".")[0] in parts and "rel_pos" not in key:
                 return key
+        for part, module in (
+            (PYRAMID, "" if self.in_encoder(name) else self.pyramid),
+            (MODULATOR, self.modulator),
+            (REGIONS, self.regions),
+        ):
+            if key := _within(name, module):
+                return f"{part}.{key}"
         return ""
 
 
@@ -95,7 +109,9 @@ def parts_of(model: nn.Module) -> ModelParts:
         encoder=first(MAEEncoder, ViT),
         decoder=decoder,
         migrated=modules[decoder].migrated if decoder else (),
+        pyramid=first(SimpleFeaturePyramid),
         modulator=first(ModulatedPooler),
+        regions=first(RegionPrediction),
         box_predictor=first(FastRCNNOutputLayers),
         class_modules=(*names(FastRCNNOutputLayers, ClassLogits), *masks),
     )

@@ -92,8 +92,10 @@ def load_run(
     if cfg.train.amp.dtype == "fp16" and torch.device(cfg.train.device).type == "cpu":
         cfg.train.amp.enabled = False  # there is none on a CPU
     run = Run.of(cfg)
-    if cfg.model.get("roi_heads") is None:
-        raise UserError(f"{config_file} describes no detector: its model has no roi_heads.")
+    if "num_classes" not in (cfg.model.get("roi_heads") or {}):
+        raise UserError(
+            f"{config_file} describes no detector: its model has no roi_heads of classes."
+        )
     model = build(cfg.model, "model").to(run.device).eval()
     load_trained(model, weights, averaged=cfg.train.ema.enabled)
     if description is None:

@@ -24,12 +24,12 @@ def describe(model: nn.Module, cfg: DictConfig, categories: dict[int, str]) -> D
         categories: Names of the classes by their ids in the json, in the order of the logits.
 
     Returns:
-        None for what isn't Detectron2's kind of detector, such as a masked autoencoder, and where
-        the categories are not as many as the model's classes.
+        None for what has no ROI heads of classes, such as a masked autoencoder, and where the
+        categories are not as many as the model's classes.
     """
     detector = cast(Any, model)
     heads = getattr(detector, "roi_heads", None)
-    if heads is None or heads.num_classes != len(categories):
+    if getattr(heads, "num_classes", None) != len(categories):
         return None
     return Description(
         classes=tuple(categories.values()),

@@ -21,7 +21,7 @@ from imted.config.load import build, target_of
 from imted.config.resolve import Run
 from imted.data.train_loader import ResumableBatchSampler, build_train_loader
 from imted.errors import UserError, first_line, sentence_of
-from imted.modeling import MaskedAutoencoder
+from imted.modeling import ReconstructionDecoder
 from imted.processes import on_main_process
 from imted.run_folder import LOG, MAE, METRICS, keep_metrics, read_last
 from imted.training.checkpointers import RunCheckpointer, UntaggedCheckpointer
@@ -296,8 +296,9 @@ def _build_hooks(
 
 def _save_mae(model: nn.Module, output_dir: str) -> None:
     """Save what pre-training learnt as a MAE checkpoint in the official layout."""
-    if isinstance(model, MaskedAutoencoder) and comm.is_main_process():
+    pretrains = any(isinstance(module, ReconstructionDecoder) for module in model.modules())
+    if pretrains and comm.is_main_process():
         path = os.path.join(output_dir, MAE)
         Path(path).unlink(missing_ok=True)  # the run's own, which has ended here before
         save_mae(model, path)
-        logger.info("The pre-trained encoder and decoder are in %s", path)
+        logger.info("What was pre-trained is in %s", path)
