@@ -21,7 +21,7 @@ def load(name: str):
     """Load a config; where the number of classes follows from a json, it is 3."""
     cfg = LazyConfig.load(str(ROOT / "configs" / name))
     heads = cfg.model.get("roi_heads")
-    if heads is not None and not isinstance(heads.num_classes, int):
+    if heads is not None and not isinstance(heads.get("num_classes", 0), int):
         assert heads.num_classes._target_ is count_classes
         heads.num_classes = 3
     return cfg

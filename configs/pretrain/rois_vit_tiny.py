@@ -43,7 +43,6 @@ optimizer.params.layer_decay = 1.0
 train.init_checkpoint = "imted://weights/mae_vit_tiny_shapes.pth"
 train.frozen = ["backbone.net", "roi_heads.decoder"]  # what the MAE has learnt stays
 train.max_iter = 1200
-lr_multiplier.warmup_length = 50 / 1200
 train.eval_period = 0
 train.best_metric = ""
 train.checkpointer.period = 500
