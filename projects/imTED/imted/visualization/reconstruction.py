@@ -1,4 +1,4 @@
-"""What a masked autoencoder makes of images most of which it does not see.
+"""What a masked autoencoder makes of images most of which it does not see, and of regions.
 
 Shapes: N images, L patches of an image, p the side of a patch.
 """
@@ -7,11 +7,19 @@ from inspect import signature
 
 import torch
 from detectron2.config import instantiate
+from detectron2.structures import Boxes
 from omegaconf import DictConfig
 
 from imted.checkpoint import load_checkpoint
 from imted.errors import UserError
-from imted.modeling import MAEDecoder, MAEEncoder, MaskedAutoencoder, ReconstructionDecoder
+from imted.modeling import (
+    ImTEDDetector,
+    MAEDecoder,
+    MAEEncoder,
+    MaskedAutoencoder,
+    ReconstructionDecoder,
+    RegionReconstruction,
+)
 from imted.modeling.masked_autoencoder import patchify, unpatchify
 
 GREY = 128
@@ -72,6 +80,42 @@ def reconstruct(
     predicted = predicted.round().clamp(0, 255).to(torch.uint8)
     hidden = unpatchify(hidden[..., None].expand_as(prediction), side, grid).bool()
     return images.masked_fill(hidden, GREY), torch.where(hidden, predicted, images)
+
+
+@torch.no_grad()
+def reconstruct_regions(
+    model: ImTEDDetector, images: torch.Tensor, boxes: list[Boxes]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Let the decoder draw regions, with the modulator and without it.
+
+    Args:
+        model: With `RegionReconstruction` for its ROI heads.
+        images: RGB images (N, 3, H, W), uint8, of one size.
+        boxes: Regions of each image, R in all.
+
+    Returns:
+        The regions themselves, what is predicted of the modulated RoIs, and of the encoder's RoIs
+        alone; each (R, 3, S, S), uint8. Mean and deviation of a prediction are taken from the
+        region.
+    """
+    heads = model.roi_heads
+    assert isinstance(heads, RegionReconstruction)
+    batch = model.preprocess_image([{"image": image} for image in images]).tensor
+    features = model.backbone(batch)
+    crops = heads.crops(batch, boxes)
+    _, mean, deviation = heads.normalized(crops)
+    modulated = heads.predict(features, boxes)
+    scale = heads.box_pooler.scale
+    learnt = scale.detach().clone()
+    scale.zero_()
+    plain = heads.predict(features, boxes)
+    scale.copy_(learnt)
+    grid = heads.box_pooler.encoder_pooler.output_size
+    pixels = torch.cat([crops, modulated * deviation + mean, plain * deviation + mean])
+    pictures = unpatchify(pixels, heads.prediction.pixels, grid)
+    pictures = (pictures * model.pixel_std + model.pixel_mean).round().clamp(0, 255)
+    whole, with_pyramid, without = pictures.to(torch.uint8).chunk(3)
+    return whole, with_pyramid, without
 
 
 def denormalize_patches(normalised: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
