@@ -19,14 +19,16 @@ session = onnxruntime.InferenceSession(args.model)
 about = json.loads(session.get_modelmeta().custom_metadata_map["description"])
 picture = ImageOps.exif_transpose(Image.open(args.picture)).convert("RGB")
 
-# The file takes images of one size: scale the picture until it fits, pad with the mean pixel.
-height, width = about["size"]
-scale = min(height / picture.height, width / picture.width)
-size = round(picture.width * scale), round(picture.height * scale)
+# As the evaluation resizes images: the short side to one length, the long one to at most another.
+scale = 1.0
+for resize in about["augmentations"] or ():
+    if "ResizeShortestEdge" in resize["_target_"]:
+        scale = np.max(resize["short_edge_length"]) / min(picture.size)
+        scale = min(scale, resize.get("max_size", np.inf) / max(picture.size))
+size = int(picture.width * scale + 0.5), int(picture.height * scale + 0.5)
 pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
 pixels = pixels if about["input_format"] == "RGB" else pixels[:, :, ::-1]
-image = np.tile(np.array(about["pixel_mean"], dtype=np.float32)[:, None, None], (height, width))
-image[:, : size[1], : size[0]] = pixels.transpose(2, 0, 1)
+image = np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 names = [output.name for output in session.get_outputs()]
 found = dict(zip(names, session.run(None, {"image": image}), strict=True))

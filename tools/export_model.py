@@ -21,7 +21,6 @@ from imted.training.evaluate import build_test
 import torch
 from detectron2.evaluation import inference_on_dataset
 from omegaconf import OmegaConf
-from torch.nn.functional import interpolate
 
 NUM_SAMPLES = 20
 """Test images that are searched for one with an object."""
@@ -41,14 +40,10 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("source", help="the folder of a training, or a file of weights")
-    add("--format", choices=SUFFIX, required=True,
-        help="torchscript takes images of any size, onnx those of one")  # fmt: skip
+    add("--format", choices=SUFFIX, required=True, help="both take images of any size")
     add("--output", required=True, metavar="FOLDER", help="where model.ts or model.onnx goes")
     add("--precision", choices=("fp32", "fp16"), default="fp32",
         help="of an ONNX file's stored weights (default: fp32)")  # fmt: skip
-    add("--size", type=int, nargs=2, metavar=("H", "W"),
-        help="of an ONNX file's images; by default that of the sample, resized as for the "
-        "evaluation")  # fmt: skip
     add("--sample-image", metavar="FILE",
         help="an image with an object; by default the first of the config's test images that has "
         "one")  # fmt: skip
@@ -100,8 +95,6 @@ def compare(results: dict, source: str) -> list[str]:
 def main(argv: list[str] | None = None) -> None:
     """Write the file, and evaluate it if that is wanted."""
     args = argument_parser().parse_args(argv)
-    if args.size and (args.format != "onnx" or min(args.size) < 32):
-        raise UserError("--size is for --format onnx, and each side must be at least 32.")
     if args.precision == "fp16" and args.format != "onnx":
         raise UserError("--precision fp16 is for --format onnx; TorchScript has fp32 alone.")
     predictor = Predictor(
@@ -113,16 +106,13 @@ def main(argv: list[str] | None = None) -> None:
     )
     loaded = predictor.loaded
     image = find_sample(predictor, args.sample_image).to(loaded.run.device)
-    if args.size:
-        image = interpolate(image[None], args.size, mode="bilinear", antialias=True)[0]
     half = args.precision == "fp16"
     path = os.path.join(args.output, f"model{'_fp16' if half else ''}.{SUFFIX[args.format]}")
     if args.format == "onnx":
         write_onnx(loaded, image, path, half)
     else:
         write_torchscript(loaded, image, path)
-    size = "x".join(map(str, image.shape[1:])) if args.format == "onnx" else "any size"
-    print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB, images of {size}")
+    print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB")
     if args.run_eval:
         results = evaluate(loaded, path, args.format)
         print("\n".join(compare(results, args.source)))

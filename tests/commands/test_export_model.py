@@ -17,18 +17,24 @@ def export(load_script):
 
 
 @pytest.mark.slow
-def test_an_exported_file_has_the_ap_of_the_run(export, detector_run, tmp_path, capsys):
+@pytest.mark.parametrize(("format_", "name"), [("torchscript", "model.ts"), ("onnx", "model.onnx")])
+def test_an_exported_file_has_the_ap_of_the_run(
+    export, detector_run, tmp_path, capsys, format_, name
+):
+    """Of images of two sizes."""
+    if format_ == "onnx":
+        pytest.importorskip("onnxruntime")
     folder = detector_run()
     loaded = load_run(str(folder))
     do_test(loaded.run.with_test_set(), loaded.model)
     capsys.readouterr()
     args = (folder, "--output", tmp_path / "exported", "--run-eval")
-    assert export(*args, "--format", "torchscript") == 0
+    assert export(*args, "--format", format_) == 0
     out = capsys.readouterr().out
     expected = json.loads((folder / "results.json").read_text())
     for task in ("bbox", "segm"):
         assert f"{task}: AP {expected[task]['AP']:.2f}, " in out and "(+0.00)" in out
-    assert (tmp_path / "exported/model.ts").is_file()
+    assert (tmp_path / "exported" / name).is_file()
 
 
 @pytest.mark.slow
@@ -43,6 +49,7 @@ def test_the_small_script_finds_what_the_predictor_finds(export, detector_run, t
     code = [line for line in script.splitlines() if line.strip() and not line.startswith("#")]
     assert len(code) <= 45 and "torch" not in script and "detectron2" not in script
     every = Predictor(str(folder))(picture)
+    assert Image.open(picture).size == (100, 150)  # resized to 64 x 96
     threshold = (every.scores[4] + every.scores[5]).item() / 2
     changed = script.replace("THRESHOLD = 0.5", f"THRESHOLD = {threshold}")
     (tmp_path / "script.py").write_text(changed)
@@ -53,6 +60,9 @@ def test_the_small_script_finds_what_the_predictor_finds(export, detector_run, t
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 5
     assert done.stdout.startswith(f"{every.names[0]} {every.scores[0]:.2f}")
+    first = done.stdout.splitlines()[0].partition("[")[2].strip("]")
+    found = [float(number) for number in first.split()]
+    assert found == pytest.approx(every.pred_boxes.tensor[0].tolist(), abs=0.2)
     assert Image.open(tmp_path / "masks.png").size == (100, 150)
 
 
@@ -60,7 +70,6 @@ def test_the_small_script_finds_what_the_predictor_finds(export, detector_run, t
     ("args", "sentence"),
     [
         (["absent"], "no config.yaml"),
-        (["{run}", "--size", "64", "64"], "--size is for --format onnx"),
         (["{run}", "--precision", "fp16"], "TorchScript has fp32 alone"),
         (["{run}", "--sample-image", "absent.png"], "can't be read as an image"),
     ],

@@ -2,6 +2,9 @@ import json
 
 import pytest
 import torch
+from detectron2.config import LazyCall as L
+from detectron2.config import instantiate
+from fixtures.models import ENCODER, make_small
 
 from imted.errors import UserError
 from imted.extras.export.files import (
@@ -11,10 +14,13 @@ from imted.extras.export.files import (
     write_onnx,
     write_torchscript,
 )
-from imted.extras.export.trace import traceable
+from imted.extras.export.trace import output_names, traceable
+from imted.modeling import WindowedEncoder
 from imted.predict import load_run
 
 pytestmark = pytest.mark.slow
+
+NAMES = output_names(masks=False)
 
 
 def image(height, width, seed=0):
@@ -71,30 +77,59 @@ def test_the_files_say_what_they_are(loaded, tmp_path):
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".tmp"] == []
 
 
-def test_onnx_is_the_model_at_its_size(loaded, tmp_path):
+@pytest.mark.parametrize("example", [(96, 64), (64, 64)])
+def test_onnx_is_the_model_at_every_size(loaded, tmp_path, example):
     pytest.importorskip("onnxruntime")
     path = str(tmp_path / "new/model.onnx")
-    write_onnx(loaded, image(96, 64), path, fp16=False)
+    write_onnx(loaded, image(*example), path, fp16=False)
     exported = ExportedDetector(open_onnx(path))
-    for seed in (0, 1):
-        pixels = image(96, 64, seed)
-        assert_same(detect(exported, pixels, 192, 128), detect(loaded.model, pixels, 192, 128))
+    for height, width in ((96, 64), (64, 64), (64, 96), (128, 160), (90, 70)):
+        pixels = image(height, width, seed=height)
+        assert_same(detect(exported, pixels, 200, 100), detect(loaded.model, pixels, 200, 100))
 
 
-def test_an_image_of_another_size_is_fitted_and_padded(loaded, tmp_path):
-    pytest.importorskip("onnxruntime")
-    path = str(tmp_path / "model.onnx")
-    write_onnx(loaded, image(96, 64), path, fp16=False)
-    pixels = image(70, 60)
-    mean = torch.tensor(loaded.description.pixel_mean)[:, None, None].expand(3, 96, 64).clone()
-    scale = 64 / 60
-    size = [round(side * scale) for side in pixels.shape[1:]]
-    resized = torch.nn.functional.interpolate(pixels[None], size, mode="bilinear", antialias=True)
-    mean[:, : size[0], : size[1]] = resized[0]
-    found = detect(ExportedDetector(open_onnx(path)), pixels)
-    padded = detect(loaded.model, mean)
-    best = padded.pred_boxes.tensor[0] / scale
-    assert (found.pred_boxes.tensor - best).abs().amax(dim=1).min() < 0.5
+@pytest.fixture(params=["released", "windowed"])
+def other(request, small_released_config):
+    """Build a model whose encoder is another; a windowed one pads its images to one size."""
+    torch.manual_seed(0)
+    if request.param == "released":
+        cfg = small_released_config()
+    else:
+        cfg = make_small("imted_mask_rcnn.py", 3, masks=False)
+        options = {key: ENCODER[key] for key in ("embed_dim", "depth", "num_heads")}
+        cfg.backbone.net = L(WindowedEncoder)(
+            **options,
+            img_size=128,
+            pretrain_img_size=64,
+            window_size=3,
+            window_block_indexes=[0, 1],
+            use_rel_pos=True,
+            out_feature="last_feat",
+        )
+        cfg.backbone.square_pad = 128
+    cfg.roi_heads.box_predictor.test_score_thresh = 0.0
+    model = instantiate(cfg).eval()
+    with torch.no_grad():  # scores that differ
+        model.roi_heads.box_predictor.cls_score.weight.normal_(std=0.3)
+    return model
+
+
+def test_other_encoders_are_traced_for_every_size(other):
+    """The released positions have an offset, but on the grid of the pre-training, 64 pixels."""
+    adapter = traceable(other, image(96, 64))
+    traced = torch.jit.trace(adapter, (image(96, 64),), check_trace=False)
+    exported = ExportedDetector(lambda pixels: dict(zip(NAMES, traced(pixels), strict=True)))
+    for height, width in ((96, 64), (64, 64), (64, 96), (128, 112), (90, 70)):
+        pixels = image(height, width, seed=height)
+        assert_same(detect(exported, pixels), detect(other, pixels))
+
+
+def test_windows_of_no_one_size_are_refused(other):
+    if not other.backbone.padding_constraints["square_size"]:
+        pytest.skip("no windows")
+    other.backbone._square_pad = 0
+    with pytest.raises(UserError, match=r"model\.backbone\.square_pad=1024"):
+        traceable(other, image(96, 64))
 
 
 def test_half_precision_is_near(loaded, tmp_path):

@@ -3,6 +3,7 @@
 Shapes: N images, C channels, h x w patches, L = h * w tokens.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -93,8 +94,12 @@ class MAEEncoder(Backbone):
         """Turn images (N, 3, H, W) into patch tokens with positions (N, L, C), no class token."""
         rows, columns = (side // self.patch_size for side in images.shape[-2:])
         positions: torch.Tensor = self.pos_embed
-        # A trace keeps the branch that it has taken, and is to serve images of any size.
-        if torch.jit.is_tracing() or rows != columns or rows * columns != positions.shape[1] - 1:
+        side = math.isqrt(positions.shape[1] - 1)
+        if torch.jit.is_tracing():  # a trace has no branches: the table's own grid has no offset
+            other_grid = (rows != side) | (columns != side)
+            offset = self.interpolate_offset * other_grid
+            positions = resize_position_embedding(positions, (rows, columns), offset)
+        elif (rows, columns) != (side, side):
             positions = resize_position_embedding(
                 positions, (rows, columns), self.interpolate_offset
             )
@@ -128,5 +133,6 @@ class MAEEncoder(Backbone):
         for number, block in enumerate(self.blocks, start=1):
             tokens = self.blocks.run(block, tokens)
             if number in self.block_of.values():
-                outputs[number] = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+                # Not by unflatten, which ONNX's exporter takes the example's grid of.
+                outputs[number] = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, *grid)
         return {name: outputs[number] for name, number in self.block_of.items()}

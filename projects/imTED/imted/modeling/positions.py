@@ -4,7 +4,7 @@ import math
 
 import torch
 from timm.layers import resample_abs_pos_embed
-from torch.nn.functional import interpolate
+from torch.nn.functional import grid_sample, interpolate
 
 
 def sincos_position_embedding(dim: int, grid_size: int) -> torch.Tensor:
@@ -47,15 +47,24 @@ def resize_position_embedding(
     Returns:
         (1, 1 + grid[0] * grid[1], C).
     """
-    # Without antialiasing: Detectron2's ViTDet and the released imTED resize the same way. While
-    # a model is traced, timm's function would take the grid of the example as that of all images.
-    if not interpolate_offset and not torch.jit.is_tracing():
+    # Without antialiasing: Detectron2's ViTDet and the released imTED resize the same way.
+    tracing = torch.jit.is_tracing()
+    if not tracing and not interpolate_offset:
         return resample_abs_pos_embed(pos_embed, list(grid), num_prefix_tokens=1, antialias=False)
     side = math.isqrt(pos_embed.shape[1] - 1)
     patches = pos_embed[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    if interpolate_offset:
+    if tracing:
+        # The same by places from -1 to 1 over the table: what interpolate is given besides the
+        # table would be that of the example, and a trace is to serve images of any size.
+        rows, columns = (
+            (2 * torch.arange(size, device=patches.device) + 1) / (size + interpolate_offset) - 1
+            for size in grid
+        )
+        places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=2)[None]
+        patches = grid_sample(
+            patches, places.to(patches), "bicubic", padding_mode="border", align_corners=False
+        )
+    else:
         scale_factor = tuple((size + interpolate_offset) / side for size in grid)
         patches = interpolate(patches, scale_factor=scale_factor, mode="bicubic")
-    else:
-        patches = interpolate(patches, size=grid, mode="bicubic")
     return torch.cat([pos_embed[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)

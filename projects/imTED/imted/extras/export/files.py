@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
-from torch.nn.functional import interpolate, pad
 
 from imted.checkpoint import Description
 from imted.errors import UserError
 from imted.outputs import output_file
 from imted.predict import LoadedDetector
 
-from .trace import BOXES, CLASSES, MASKS, SCORES, output_names, traceable
+from .trace import BOXES, CLASSES, MASKS, SCORES, SIZE, output_names, traceable
 
 DESCRIPTION = "description.json"
 """The description's name in a TorchScript file; in an ONNX file it has no suffix."""
@@ -40,7 +39,7 @@ def write_torchscript(loaded: LoadedDetector, image: torch.Tensor, path: str) ->
 
 
 def write_onnx(loaded: LoadedDetector, image: torch.Tensor, path: str, fp16: bool) -> None:
-    """Write an ONNX file that takes images of the size of the example, which has an object.
+    """Write an ONNX file that takes images of any size, traced on one that has an object.
 
     With `fp16` weights are stored in half precision; onnxruntime computes with them in full.
 
@@ -54,6 +53,7 @@ def write_onnx(loaded: LoadedDetector, image: torch.Tensor, path: str, fp16: boo
             f"ONNX needs the package {error.name}; pip install onnx onnxruntime (docs/export.md)."
         ) from None
     adapter = traceable(loaded.model, image)
+    names = output_names(loaded.description.masks)
     with output_file(path) as partial:
         with _quiet(), torch.no_grad():
             torch.onnx.export(
@@ -61,16 +61,19 @@ def write_onnx(loaded: LoadedDetector, image: torch.Tensor, path: str, fp16: boo
                 (image,),
                 partial,
                 input_names=["image"],
-                output_names=output_names(loaded.description.masks),
+                output_names=names,
+                dynamic_axes={
+                    "image": {1: "height", 2: "width"},
+                    **{name: {0: "objects"} for name in names if name != SIZE},
+                },
                 opset_version=OPSET,
                 dynamo=False,
             )
         model = onnx.load(partial)
         if fp16:
             _halve_weights(model)
-        values = {**loaded.description.to_dict(), "size": list(image.shape[1:])}
         entry = model.metadata_props.add()
-        entry.key, entry.value = "description", json.dumps(values)
+        entry.key, entry.value = "description", json.dumps(loaded.description.to_dict())
         onnx.save(model, partial)
 
 
@@ -89,28 +92,15 @@ def open_torchscript(path: str, device: torch.device) -> Run:
 
 
 def open_onnx(path: str) -> Run:
-    """Load an ONNX file as a function of an image, which is fitted to the file's size.
-
-    An image of another size is scaled until it fits and padded with the mean pixel, as images of
-    a batch are.
-    """
+    """Load an ONNX file as a function of an image."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
-    metadata = json.loads(session.get_modelmeta().custom_metadata_map["description"])
-    height, width = metadata["size"]
-    mean = torch.tensor(metadata["pixel_mean"])[:, None, None]
     names = [output.name for output in session.get_outputs()]
 
     def run(image: torch.Tensor) -> dict[str, torch.Tensor]:
-        scale = min(height / image.shape[1], width / image.shape[2])
-        if image.shape[1:] != (height, width):
-            size = [max(1, round(side * scale)) for side in image.shape[1:]]
-            image = interpolate(image[None], size, mode="bilinear", antialias=True)[0] - mean
-            image = pad(image, (0, width - size[1], 0, height - size[0])) + mean
-        outputs = session.run(None, {"image": np.ascontiguousarray(image.numpy())})
-        found = {n: torch.from_numpy(np.asarray(v)) for n, v in zip(names, outputs, strict=True)}
-        return {**found, BOXES: found[BOXES] / scale}
+        outputs = session.run(None, {"image": image.contiguous().numpy()})
+        return {n: torch.from_numpy(np.asarray(v)) for n, v in zip(names, outputs, strict=True)}
 
     return run
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from detectron2.export import TracingAdapter
 from detectron2.modeling import GeneralizedRCNN
+from detectron2.modeling.backbone.vit import ViT
 from torch import nn
 
 from imted.errors import UserError
@@ -21,10 +22,18 @@ def traceable(model: nn.Module, image: torch.Tensor) -> TracingAdapter:
     """Wrap a detector for tracing, and check that the image lets all of it be traced.
 
     Raises:
-        UserError: The model is no R-CNN of Detectron2's kind, or finds nothing in the image.
+        UserError: The model is no R-CNN of Detectron2's kind, finds nothing in the image, or has
+            windows whose places depend on its size.
     """
     if not isinstance(model, GeneralizedRCNN):
         raise UserError(f"A {type(model).__name__} can't be exported; only detectors can.")
+    windowed = any(isinstance(module, ViT) for module in model.modules())
+    if windowed and not model.backbone.padding_constraints.get("square_size"):
+        raise UserError(
+            "The windows of a windowed encoder are traced for images of one size: let all of them "
+            "be padded to it by --opts model.backbone.square_pad=1024, or the longest side there "
+            "is, and compare the AP (--run-eval)."
+        )
     # The exporters take the adapter's mode, not the model's.
     adapter = TracingAdapter(model, [{"image": image}], _infer).eval()
     with torch.no_grad():
