@@ -1,5 +1,7 @@
 """The configs that a user can name, loaded and built for tests."""
 
+import copy
+import functools
 from functools import partial
 from unittest import mock
 
@@ -19,6 +21,11 @@ def config_names() -> list[str]:
 
 def load(name: str):
     """Load a config; where the number of classes follows from a json, it is 3."""
+    return copy.deepcopy(_loaded(name))
+
+
+@functools.cache
+def _loaded(name: str):
     cfg = LazyConfig.load(str(ROOT / "configs" / name))
     heads = cfg.model.get("roi_heads")
     if heads is not None and not isinstance(heads.get("num_classes", 0), int):
