@@ -41,6 +41,13 @@ def test_the_table_is_logged(small_detector, mae_file, caplog, monkeypatch):
     assert path in report.table()
 
 
+def test_the_summary_counts_the_levels_of_a_pyramid_together():
+    names = ["backbone.net.a", "backbone.simfp_2.0.weight", "backbone.simfp_3.0.weight"]
+    report = LoadReport("mae.pth", loaded=dict.fromkeys(names, "x"))
+    (line,) = report.summary()
+    assert line == "mae.pth: 3 tensors loaded: 1 into backbone.net, 2 into backbone.simfp"
+
+
 def test_a_row_for_each_module():
     report = LoadReport(
         "mae.pth",

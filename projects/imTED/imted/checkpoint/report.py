@@ -39,7 +39,8 @@ class LoadReport:
 
     def summary(self) -> list[str]:
         """Say in a few lines what became of the file's tensors and of the model's."""
-        modules = Counter(".".join(name.split(".")[:2]) for name in self.loaded)
+        parts = (".".join(name.split(".")[:2]) for name in self.loaded)
+        modules = Counter(re.sub(r"_\d+$", "", part) for part in parts)  # a pyramid's levels
         into = ", ".join(f"{count} into {module}" for module, count in modules.items())
         few = f": {into}" if len(modules) <= 4 else ""
         lines = [f"{self.path}: {len(self.loaded)} tensors {self._changes()}loaded{few}"]
