@@ -5,10 +5,12 @@ import pytest
 import torch
 from detectron2.config import instantiate
 from detectron2.structures import Boxes, ImageList
+from safetensors.torch import save_file
 
-from imted.checkpoint import load_checkpoint, save_mae
+from imted.checkpoint import load_checkpoint
 from imted.config.load import load_config
 from imted.modeling import RandomRegions
+from imted.modeling.migration import to_mae
 from imted.training.freezing import freeze
 
 SIDE = 96
@@ -118,7 +120,7 @@ def regions_file(small_regions, tmp_path):
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     path = str(tmp_path / "mae_final.safetensors")
-    save_mae(model, path)
+    save_file(to_mae(model), path)
     return path, model.eval()
 
 

@@ -15,7 +15,6 @@ from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import get_cache_dir
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from imted.errors import UserError, first_line
 from imted.modeling import MaskedAutoencoder
@@ -225,11 +224,11 @@ def require_finite(weights: Mapping[str, torch.Tensor], source: str) -> None:
             )
 
 
-def save_mae(model: nn.Module, path: str) -> None:
-    """Write what a pre-training has learnt.
+def save_mae(model: MaskedAutoencoder, path: str) -> None:
+    """Write a masked autoencoder.
 
     Args:
-        model: A `MaskedAutoencoder`, or any that has all of its weights.
+        model: Encoder and decoder.
         path: A file gets the layout of MAE's own, see `save_state_dict`; a path without a
             suffix is a folder for transformers' ``ViTMAEForPreTraining.from_pretrained``.
 
@@ -237,7 +236,7 @@ def save_mae(model: nn.Module, path: str) -> None:
         UserError: It can't be written.
     """
     weights = to_mae(model)
-    if not isinstance(model, MaskedAutoencoder) or Path(path).suffix:
+    if Path(path).suffix:
         save_state_dict(weights, path)
         return
     save_state_dict(to_huggingface_layout(weights), os.path.join(path, WEIGHT_FILES[0]))

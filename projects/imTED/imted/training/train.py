@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,16 +11,19 @@ from detectron2.engine import HookBase, create_ddp_model, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from omegaconf import DictConfig, ListConfig
+from safetensors.torch import save_file
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from imted.checkpoint import load_checkpoint, save_mae
+from imted.atomic import replacing
+from imted.checkpoint import load_checkpoint
 from imted.config.load import build, target_of
 from imted.config.resolve import Run
 from imted.data.train_loader import ResumableBatchSampler, build_train_loader
 from imted.errors import UserError, first_line, sentence_of
 from imted.modeling import ReconstructionDecoder
+from imted.modeling.migration import to_mae
 from imted.processes import on_main_process
 from imted.run_folder import LOG, MAE, METRICS, keep_metrics, read_last
 from imted.training.checkpointers import RunCheckpointer, UntaggedCheckpointer
@@ -299,6 +301,6 @@ def _save_mae(model: nn.Module, output_dir: str) -> None:
     pretrains = any(isinstance(module, ReconstructionDecoder) for module in model.modules())
     if pretrains and comm.is_main_process():
         path = os.path.join(output_dir, MAE)
-        Path(path).unlink(missing_ok=True)  # the run's own, which has ended here before
-        save_mae(model, path)
+        with replacing(path) as partial:
+            save_file({k: v.cpu().contiguous() for k, v in to_mae(model).items()}, partial)
         logger.info("What was pre-trained is in %s", path)
