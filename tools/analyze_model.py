@@ -70,7 +70,7 @@ def build_model(cfg: DictConfig) -> nn.Module:
     """Build the model with random weights, for as many RoIs and detections as the config allows."""
     heads = cfg.model.get("roi_heads")
     if heads is not None:
-        if not isinstance(heads.get("num_classes"), int):
+        if not isinstance(heads.get("num_classes", 0), int):  # of a pre-training, nothing
             print(f"model.roi_heads.num_classes follows from data; {CLASSES} are assumed.")
             heads.num_classes = CLASSES
         if OmegaConf.select(heads, "box_predictor.test_score_thresh") is not None:

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from imted.checkpoint import load_checkpoint
 from imted.config.load import load_config
+from imted.errors import UserError
 from imted.modeling import RandomRegions
 from imted.modeling.migration import to_mae
 from imted.training.freezing import freeze
@@ -56,6 +57,13 @@ def test_a_region_larger_than_its_image_is_as_large_as_it():
     regions = RandomRegions(regions_per_image=5, min_size=500, max_size=500)
     (proposals,), _ = regions(ImageList(torch.zeros(1, 3, 40, 60), [(40, 60)]), {})
     assert torch.allclose(proposals.proposal_boxes.tensor, torch.tensor([0.0, 0, 60, 40]))
+
+
+@pytest.mark.parametrize("wrong", ["regions_per_image=0", "min_size=0", "max_size=7"])
+def test_sizes_that_no_region_has_are_refused(wrong):
+    name, _, value = wrong.partition("=")
+    with pytest.raises(UserError, match=wrong):
+        RandomRegions(**{"regions_per_image": 2, "min_size": 8, "max_size": 9, name: int(value)})
 
 
 def test_the_target_is_the_regions_picture_by_hand(small_regions):

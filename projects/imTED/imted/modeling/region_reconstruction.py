@@ -17,6 +17,8 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 from torchvision.ops import box_convert, clip_boxes_to_image
 
+from imted.errors import UserError
+
 from .decoder import ReconstructionDecoder
 from .masked_autoencoder import patchify
 from .modulated_pooler import ModulatedPooler
@@ -41,8 +43,17 @@ class RandomRegions(nn.Module):
             min_size: Least size in pixels: the root of a box's area, drawn log-uniformly.
             max_size: The greatest.
             max_aspect_ratio: Of width to height, or of height to width; drawn log-uniformly.
+
+        Raises:
+            UserError: There would be no regions, or none of these sizes.
         """
         super().__init__()
+        if regions_per_image < 1 or not 0 < min_size <= max_size or max_aspect_ratio < 1:
+            raise UserError(
+                f"regions_per_image={regions_per_image}, min_size={min_size}, max_size={max_size}, "
+                f"max_aspect_ratio={max_aspect_ratio}: there must be a region, its sizes ascend "
+                "from above 0, and the ratio be at least 1."
+            )
         self.regions_per_image = regions_per_image
         self.sizes = (min_size, max_size)
         self.max_aspect_ratio = max_aspect_ratio
