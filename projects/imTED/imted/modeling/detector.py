@@ -1,9 +1,11 @@
 """The detector: Detectron2's R-CNN that takes a MAE's weights itself."""
 
+from collections import defaultdict
 from typing import Any
 
 import torch
 from detectron2.modeling import GeneralizedRCNN
+from detectron2.structures import Instances
 
 from imted.errors import UserError
 
@@ -18,6 +20,30 @@ class ImTEDDetector(GeneralizedRCNN):
     migrate as the ROI heads want them. So Detectron2's own trainer and checkpointer start from
     the MAE as train_net.py does.
     """
+
+    def inference(
+        self,
+        batched_inputs: list[dict[str, Any]],
+        detected_instances: list[Instances] | None = None,
+        do_postprocess: bool = True,
+    ) -> list[Any]:
+        """Detect as Detectron2's ``GeneralizedRCNN`` does, in images of one size together.
+
+        Images of several sizes would be padded to the largest, which the encoder's global
+        attention sees: what is found in an image would depend on the others of its batch.
+        """
+        by_size: dict[torch.Size, list[int]] = defaultdict(list)
+        for place, item in enumerate(batched_inputs):
+            by_size[item["image"].shape].append(place)
+        if len(by_size) < 2:
+            return super().inference(batched_inputs, detected_instances, do_postprocess)
+        results: dict[int, Any] = {}
+        for places in by_size.values():
+            inputs = [batched_inputs[place] for place in places]
+            given = detected_instances and [detected_instances[place] for place in places]
+            found = super().inference(inputs, given, do_postprocess)
+            results.update(zip(places, found, strict=True))
+        return [results[place] for place in range(len(batched_inputs))]
 
     def _load_from_state_dict(
         self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any, **kwargs: Any

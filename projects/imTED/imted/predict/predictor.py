@@ -201,19 +201,9 @@ class Predictor:
         return self._detections(merged)
 
     def _forward(self, arrays: list[np.ndarray]) -> list[Instances]:
-        """Run the model on images; those of one size go through it together."""
         inputs = [self._prepare(array) for array in arrays]
-        groups: dict[torch.Size, list[int]] = {}
-        for i, item in enumerate(inputs):
-            groups.setdefault(item["image"].shape, []).append(i)
-        outputs: dict[int, Instances] = {}
         with torch.inference_mode(), self.loaded.run.autocast():
-            # Images of other sizes would be padded, which the encoder's attention sees.
-            for members in groups.values():
-                results = self.model([inputs[i] for i in members])
-                for i, result in zip(members, results, strict=True):
-                    outputs[i] = result["instances"].to("cpu")
-        return [outputs[i] for i in range(len(arrays))]
+            return [result["instances"].to("cpu") for result in self.model(inputs)]
 
     def _detections(self, instances: Instances) -> Detections:
         kept = instances[instances.scores >= self.threshold]

@@ -1,0 +1,28 @@
+import torch
+
+
+def image(height: int, width: int, seed: int) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (3, height, width), generator=generator).float()
+    return {"image": pixels, "height": 2 * height, "width": 2 * width}
+
+
+def test_what_is_found_in_an_image_does_not_depend_on_the_others_of_its_batch(small_detector):
+    """The second and the fourth image have one size, and go through the model together."""
+    model = small_detector().eval()
+    model.roi_heads.box_predictor.test_score_thresh = 0.0
+    sizes = ((96, 64), (64, 128), (80, 80), (64, 128))
+    inputs = [image(*size, seed) for seed, size in enumerate(sizes)]
+    with torch.no_grad():
+        together = [found["instances"] for found in model(inputs)]
+        alone = [model([item])[0]["instances"] for item in inputs]
+        plain = model.inference(inputs, do_postprocess=False)
+    for batched, single, item in zip(together, alone, inputs, strict=True):
+        assert len(batched) == len(single) > 10
+        assert batched.image_size == (item["height"], item["width"])
+        torch.testing.assert_close(batched.scores, single.scores, rtol=0, atol=1e-5)
+    assert [found.image_size for found in plain] == list(sizes)
+    # Boxes that are given, of which only the classes' scores are asked.
+    with torch.no_grad():
+        given = model.inference(inputs, [found[:3] for found in plain], do_postprocess=False)
+    assert [len(found) for found in given] == [3, 3, 3, 3]
