@@ -3,7 +3,11 @@
 
 import argparse
 import os
+import statistics
 import sys
+import time
+from collections.abc import Callable
+from typing import Any
 
 from imted import allowed
 from imted.errors import UserError, exit_status
@@ -47,7 +51,11 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--sample-image", metavar="FILE",
         help="an image with an object; by default the first of the config's test images that has "
         "one")  # fmt: skip
-    add("--run-eval", action="store_true", help="evaluate the file on the config's test set")
+    add(
+        "--run-eval",
+        action="store_true",
+        help="evaluate the file on the config's test set; time it",
+    )
     add("--config-file", default="", metavar="FILE",
         help="the config; by default the config.yaml beside the weights")  # fmt: skip
     add("--device", help="cpu, cuda or one such as cuda:1; by default the GPU where there is one")
@@ -71,11 +79,31 @@ def find_sample(predictor: Predictor, path: str | None) -> torch.Tensor:
     )
 
 
-def evaluate(loaded: LoadedDetector, path: str, format_: str) -> dict:
+def evaluate(loaded: LoadedDetector, exported: ExportedDetector) -> dict:
     """Evaluate an exported file on the config's test set."""
     loader, evaluator = build_test(loaded.run.with_test_set().cfg)
-    run = open_onnx(path) if format_ == "onnx" else open_torchscript(path, loaded.run.device)
-    return inference_on_dataset(ExportedDetector(run), loader, evaluator)
+    return inference_on_dataset(exported, loader, evaluator)
+
+
+def compare_speed(predictor: Predictor, exported: ExportedDetector, sample: torch.Tensor) -> str:
+    """Time the file and the model it was made of, in turn; return a line of it."""
+    paths = predictor.examples(NUM_SAMPLES)
+    images = [predictor.preprocess(path)["image"].float() for path in paths] or [sample]
+    seconds = []
+    for image in (images[0], *images):  # the first one warms up
+        item = {"image": image, "height": image.shape[1], "width": image.shape[2]}
+        seconds.append([_seconds(model, item) for model in (predictor.model, exported)])
+    own, files = (statistics.median(times) for times in zip(*seconds[1:], strict=True))
+    ratio = statistics.median(before / after for before, after in seconds[1:])
+    return f"speed: {files:.3f} s an image, {own:.3f} s by the model itself ({ratio:.2f} times)"
+
+
+def _seconds(model: Callable[..., Any], item: dict[str, Any]) -> float:
+    start = time.perf_counter()
+    with torch.no_grad():
+        found = model([item])
+    found[0]["instances"].scores.sum().item()  # a GPU has ended, too
+    return time.perf_counter() - start
 
 
 def compare(results: dict, source: str) -> list[str]:
@@ -114,8 +142,11 @@ def main(argv: list[str] | None = None) -> None:
         write_torchscript(loaded, image, path)
     print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB")
     if args.run_eval:
-        results = evaluate(loaded, path, args.format)
-        print("\n".join(compare(results, args.source)))
+        on_device = loaded.run.device
+        run = open_onnx(path) if args.format == "onnx" else open_torchscript(path, on_device)
+        exported = ExportedDetector(run)
+        print("\n".join(compare(evaluate(loaded, exported), args.source)))
+        print(compare_speed(predictor, exported, image))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -34,6 +35,9 @@ def test_an_exported_file_has_the_ap_of_the_run(
     expected = json.loads((folder / "results.json").read_text())
     for task in ("bbox", "segm"):
         assert f"{task}: AP {expected[task]['AP']:.2f}, " in out and "(+0.00)" in out
+    assert re.search(
+        r"speed: \d+\.\d+ s an image, \d+\.\d+ s by the model itself \(\d+\.\d+ times", out
+    )
     assert (tmp_path / "exported" / name).is_file()
 
 

@@ -92,10 +92,14 @@ def open_torchscript(path: str, device: torch.device) -> Run:
 
 
 def open_onnx(path: str) -> Run:
-    """Load an ONNX file as a function of an image."""
+    """Load an ONNX file as a function of an image; it computes on as many threads as torch."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(
+        path, options, providers=onnxruntime.get_available_providers()
+    )
     names = [output.name for output in session.get_outputs()]
 
     def run(image: torch.Tensor) -> dict[str, torch.Tensor]:
