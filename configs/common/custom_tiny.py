@@ -35,7 +35,7 @@ dataloader.test.mapper.augmentations = [
 dataloader.test.num_workers = 2
 
 optimizer.lr = 1e-3
-train.init_checkpoint = "imted://weights/mae_vit_tiny_shapes.pth"
+train.init_checkpoint = "imted://weights/mae_vit_tiny_photos.pth"
 train.output_dir = "output/custom"
 train.max_iter = 1000
 train.clip_grad.enabled = True

@@ -40,7 +40,7 @@ dataloader.train.num_workers = 2
 
 optimizer.lr = 1e-3
 optimizer.params.layer_decay = 1.0
-train.init_checkpoint = "imted://weights/mae_vit_tiny_shapes.pth"
+train.init_checkpoint = "imted://weights/mae_vit_tiny_photos.pth"
 train.frozen = ["backbone.net", "roi_heads.decoder"]  # what the MAE has learnt stays
 train.max_iter = 1200
 train.eval_period = 0
