@@ -5,10 +5,9 @@ import argparse
 import os
 import statistics
 import sys
-import time
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
+from benchmarking.clock import timed
 from imted import allowed
 from imted.errors import UserError, exit_status
 from imted.extras.export.files import (
@@ -51,11 +50,8 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--sample-image", metavar="FILE",
         help="an image with an object; by default the first of the config's test images that has "
         "one")  # fmt: skip
-    add(
-        "--run-eval",
-        action="store_true",
-        help="evaluate the file on the config's test set; time it",
-    )
+    add("--run-eval", action="store_true",
+        help="evaluate the file on the config's test set, and time it")  # fmt: skip
     add("--config-file", default="", metavar="FILE",
         help="the config; by default the config.yaml beside the weights")  # fmt: skip
     add("--device", help="cpu, cuda or one such as cuda:1; by default the GPU where there is one")
@@ -89,21 +85,15 @@ def compare_speed(predictor: Predictor, exported: ExportedDetector, sample: torc
     """Time the file and the model it was made of, in turn; return a line of it."""
     paths = predictor.examples(NUM_SAMPLES)
     images = [predictor.preprocess(path)["image"].float() for path in paths] or [sample]
-    seconds = []
+    seconds, device = [], predictor.loaded.run.device
     for image in (images[0], *images):  # the first one warms up
-        item = {"image": image, "height": image.shape[1], "width": image.shape[2]}
-        seconds.append([_seconds(model, item) for model in (predictor.model, exported)])
+        batch = [{"image": image, "height": image.shape[1], "width": image.shape[2]}]
+        models = (predictor.model, exported)
+        with torch.no_grad():
+            seconds.append([timed(partial(model, batch), device) for model in models])
     own, files = (statistics.median(times) for times in zip(*seconds[1:], strict=True))
     ratio = statistics.median(before / after for before, after in seconds[1:])
     return f"speed: {files:.3f} s an image, {own:.3f} s by the model itself ({ratio:.2f} times)"
-
-
-def _seconds(model: Callable[..., Any], item: dict[str, Any]) -> float:
-    start = time.perf_counter()
-    with torch.no_grad():
-        found = model([item])
-    found[0]["instances"].scores.sum().item()  # a GPU has ended, too
-    return time.perf_counter() - start
 
 
 def compare(results: dict, source: str) -> list[str]:
@@ -142,9 +132,8 @@ def main(argv: list[str] | None = None) -> None:
         write_torchscript(loaded, image, path)
     print(f"{path}: {os.path.getsize(path) / 1e6:.1f} MB")
     if args.run_eval:
-        on_device = loaded.run.device
-        run = open_onnx(path) if args.format == "onnx" else open_torchscript(path, on_device)
-        exported = ExportedDetector(run)
+        onnx, device = args.format == "onnx", loaded.run.device
+        exported = ExportedDetector(open_onnx(path) if onnx else open_torchscript(path, device))
         print("\n".join(compare(evaluate(loaded, exported), args.source)))
         print(compare_speed(predictor, exported, image))
 

@@ -21,7 +21,8 @@ RESIZED = "resized to the grid"
 RESAMPLED = "resampled to the patch size"
 STACK = re.compile(r"(.*blocks)\.\d+\.")
 """A parameter of a stack of blocks, and the stack's name."""
-_BEYOND_MAE = (PYRAMID, MODULATOR, REGIONS)
+_BEYOND_MAE = ((PYRAMID, MODULATOR), (REGIONS,))
+"""Parts that are taken together or not: the modulator reads the pyramid."""
 
 
 def is_mae(weights: Iterable[str]) -> bool:
@@ -77,13 +78,11 @@ def migrate(model: nn.Module, weights: Mapping[str, torch.Tensor], source: str) 
         )
     state = model.state_dict()
     keys = {name: key for name in state if (key := parts.mae_key(name))}
-    beyond = {name: key for name, key in keys.items() if _part(key) in _BEYOND_MAE}
-    sources = {name: key for name, key in keys.items() if name not in beyond}
-    # The modulator reads the pyramid: of another width, both start at random.
-    for group in ((PYRAMID, MODULATOR), (REGIONS,)):
-        own = {name: key for name, key in beyond.items() if _part(key) in group}
-        if all(k in weights and weights[k].shape == state[n].shape for n, k in own.items()):
-            sources |= own
+    sources = dict(keys)
+    for group in _BEYOND_MAE:
+        own = {name: key for name, key in keys.items() if key.split(".")[0] in group}
+        if not all(k in weights and weights[k].shape == state[n].shape for n, k in own.items()):
+            sources = {name: key for name, key in sources.items() if name not in own}
     return take_values(state, weights, sources, source)
 
 
@@ -91,10 +90,6 @@ def to_mae(model: nn.Module) -> dict[str, torch.Tensor]:
     """Return what `migrate` would take of a model, under the key names of MAE checkpoints."""
     mae_key = parts_of(model).mae_key
     return {key: value for name, value in model.state_dict().items() if (key := mae_key(name))}
-
-
-def _part(key: str) -> str:
-    return key.split(".")[0]
 
 
 def adapt(key: str, value: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, str]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from detectron2.layers import ROIAlign
+from detectron2.modeling.poolers import convert_boxes_to_pooler_format
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 from torchvision.ops import box_convert, clip_boxes_to_image
@@ -149,9 +150,7 @@ class RegionReconstruction(nn.Module):
 
     def crops(self, images: torch.Tensor, boxes: list[Boxes]) -> torch.Tensor:
         """Cut regions out of images (N, 3, H, W): (R, S * S, p * p * 3), as `patchify` has them."""
-        numbers = [torch.full((len(b), 1), float(n)) for n, b in enumerate(boxes)]
-        rows = torch.cat([b.tensor for b in boxes])
-        rois = torch.cat([torch.cat(numbers).to(rows), rows], dim=1)
+        rois = convert_boxes_to_pooler_format(boxes)
         return patchify(self.crop(images.float(), rois), self.prediction.pixels)
 
     @staticmethod
@@ -168,4 +167,8 @@ class RegionReconstruction(nn.Module):
     def predict(self, features: Mapping[str, torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
         """Predict normalised regions, (R, S * S, p * p * 3), of the backbone's maps."""
         rois = self.box_pooler([features[name] for name in self.box_in_features], boxes)
+        return self.decode(rois)
+
+    def decode(self, rois: torch.Tensor) -> torch.Tensor:
+        """Predict normalised regions of RoI features (R, D, S, S)."""
         return self.prediction(self.decoder.decoder_blocks(self.decoder.embed_rois(rois)))

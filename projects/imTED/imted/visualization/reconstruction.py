@@ -105,12 +105,9 @@ def reconstruct_regions(
     crops = heads.crops(batch, boxes)
     _, mean, deviation = heads.normalized(crops)
     modulated = heads.predict(features, boxes)
-    scale = heads.box_pooler.scale
-    learnt = scale.detach().clone()
-    scale.zero_()
-    plain = heads.predict(features, boxes)
-    scale.copy_(learnt)
-    grid = heads.box_pooler.encoder_pooler.output_size
+    encoder_pooler = heads.box_pooler.encoder_pooler
+    plain = heads.decode(encoder_pooler([features[heads.box_in_features[-1]]], boxes))
+    grid = encoder_pooler.output_size
     pixels = torch.cat([crops, modulated * deviation + mean, plain * deviation + mean])
     pictures = unpatchify(pixels, heads.prediction.pixels, grid)
     pictures = (pictures * model.pixel_std + model.pixel_mean).round().clamp(0, 255)

@@ -90,11 +90,12 @@ def report(
     if baseline is not None and not any(baseline in own for own in by_data.values()):
         known = dict.fromkeys(name for own in by_data.values() for name in own)
         raise UserError(f"--baseline {baseline!r} is none of {', '.join(known)}.")
+    first, several = names[0], len(by_data) > 1
     parts = ["# Sweep"]
-    if len(by_data) > 1:
-        parts.append(_overview(by_data, names[0]))
+    if several:
+        parts.append(_overview(by_data, first))
     for data, experiments in by_data.items():
-        if len(by_data) > 1:
+        if several:
             parts.append(f"## {data}")
         parts.append(_table(experiments, names))
         parts.append(_comparison(experiments, names, baseline or next(iter(experiments))))
@@ -102,9 +103,8 @@ def report(
     parts.extend(f"Not counted: {run.folder}, {run.unfinished}." for run in found if run.unfinished)
     os.makedirs(output, exist_ok=True)
     _write_csv(runs, os.path.join(output, "runs.csv"))
-    first = names[0]
     every = {
-        (f"{data}: {name}" if len(by_data) > 1 else name): own
+        (f"{data}: {name}" if several else name): own
         for data, experiments in by_data.items()
         for name, own in experiments.items()
     }
