@@ -16,7 +16,7 @@ from imted.extras.demo.video import predict_video, show_webcam
 from imted.outputs import refuse_others
 from imted.predict import Predictor
 from imted.predict.detector import CONFIG, named_weights
-from imted.training.launcher import start_processes
+from imted.training.distributed import start_processes
 
 EPILOG = """\
 examples

@@ -16,7 +16,7 @@ import torch
 from fixtures.commands import PATIENCE
 from paths import CONFIG
 
-from imted.training import launcher
+from imted.training import distributed
 
 pytestmark = pytest.mark.slow
 
@@ -309,8 +309,8 @@ def test_a_machine_that_is_none_of_them(train_net, capfd):
 )
 def test_machines_that_do_not_meet(train_net, monkeypatch, capfd, tmp_path, rank, url, reason):
     """The other machine isn't there; the port is another program's; the address is none."""
-    soon = functools.partial(launcher.launch, timeout=timedelta(seconds=3))
-    monkeypatch.setattr(launcher, "launch", soon)
+    soon = functools.partial(distributed.launch, timeout=timedelta(seconds=3))
+    monkeypatch.setattr(distributed, "launch", soon)
     # Where no module has to be imported anew.
     start = functools.partial(torch.multiprocessing.start_processes, start_method="forkserver")
     monkeypatch.setattr(torch.multiprocessing, "start_processes", start)
@@ -347,7 +347,7 @@ def test_who_waits_for_others_says_so(train_net, monkeypatch, capfd, tmp_path):
     def wait(backend):
         raise RuntimeError("nobody came")
 
-    monkeypatch.setattr(launcher.dist, "init_process_group", wait)
+    monkeypatch.setattr(distributed.dist, "init_process_group", wait)
     assert train_net(f"train.output_dir={tmp_path}") == 1
     assert "Waiting at 10.0.0.1:29500 for all of 2 processes" in capfd.readouterr().out
 

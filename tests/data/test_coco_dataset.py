@@ -308,7 +308,7 @@ from detectron2.utils import comm
 from omegaconf import OmegaConf
 from imted.data import dataset as coco_json
 from imted.config.dataset import complete_from_dataset
-from imted.training.launcher import leave_process_group
+from imted.training.distributed import leave_process_group
 from imted.errors import UserError
 
 

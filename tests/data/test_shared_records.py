@@ -57,7 +57,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils import comm
 import imted.data.dataset as catalog
-from imted.training.launcher import leave_process_group
+from imted.training.distributed import leave_process_group
 from imted.errors import UserError
 
 folder = Path(sys.argv[1])

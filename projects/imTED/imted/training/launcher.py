@@ -1,22 +1,16 @@
-"""The command line behind train_net.py: one process or many, here or under torchrun."""
+"""The command line behind train_net.py: from its words to the run in its folder."""
 
 import argparse
-import gc
 import os
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from multiprocessing.queues import SimpleQueue
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from detectron2.config import LazyConfig
-from detectron2.engine import launch
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.serialize import PicklableWrapper
@@ -24,12 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from imted import allowed
 from imted.atomic import make_folder
-from imted.compat import forget_process_groups
 from imted.config.compare import FlatConfig, changes, read_flat
 from imted.config.dataset import register_dataset
 from imted.config.resolve import Run, resolve
 from imted.config.saved import write_config
-from imted.errors import PEER_ENDED, UserError, exit_status, first_line, sentence_of
+from imted.errors import UserError, exit_status
 from imted.processes import on_main_process
 from imted.run_folder import (
     CONFIG,
@@ -45,6 +38,13 @@ from imted.training.console import (
     show_start,
     silence_threads,
     start_logging,
+)
+from imted.training.distributed import (
+    check_processes,
+    is_started,
+    join_processes,
+    leave_process_group,
+    start_processes,
 )
 from imted.training.evaluate import evaluate_checkpoint
 from imted.training.stopping import STOP, Stopped
@@ -127,7 +127,7 @@ def _main(args: argparse.Namespace) -> None:
             evaluation=args.eval_only,
             start=partial(_claim, args),
         )
-        if _is_started():
+        if is_started():
             _run(run, args)
             return
         start_processes(
@@ -143,22 +143,15 @@ def _main(args: argparse.Namespace) -> None:
         leave_process_group()
 
 
-def _is_started() -> bool:
-    """Tell whether torchrun, or anything that sets the same environment, has started this."""
-    env = os.environ
-    alone = env.get("WORLD_SIZE") == "1" and "MASTER_ADDR" not in env  # left over, or a cluster's
-    return {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= env.keys() and not alone
-
-
 @contextmanager
 def _claim(args: argparse.Namespace, cfg: DictConfig, device: torch.device) -> Iterator[None]:
     """Join the other processes or see that they can be started; then have the run's folder."""
-    if _is_started():
-        _join(args, device)
+    if is_started():
+        join_processes(device, args.num_gpus)
     elif args.num_machines > 1 and args.dist_url == "auto":
         raise UserError("--num-machines needs --dist-url tcp://<address of machine 0>:<port>.")
     else:
-        _check_processes(args.num_gpus, device, args.num_machines, args.machine_rank)
+        check_processes(args.num_gpus, device, args.num_machines, args.machine_rank)
     folder = cfg.train.output_dir
     if args.resume and not any(word.startswith("train.output_dir=") for word in args.opts):
         _require_own_folder(args.config_file, folder)
@@ -210,7 +203,7 @@ def _paths_to_read(cfg: DictConfig) -> dict[str, str]:
 
 def _run(run: Run, args: argparse.Namespace) -> None:
     """Train or evaluate in this process, which is one of `comm.get_world_size()`."""
-    spawned = comm.get_world_size() > 1 and not _is_started()
+    spawned = comm.get_world_size() > 1 and not is_started()
     if spawned and args.config_file.endswith(".py") and os.path.isfile(args.config_file):
         LazyConfig.load(args.config_file)  # a program, which may register data sets
     if run.device.type == "cuda":
@@ -244,163 +237,3 @@ def _previous_config(folder: str) -> FlatConfig:
     with suppress(UserError):  # damaged; it is about to be written anew
         return read_flat(folder)
     return {}
-
-
-def start_processes(
-    work: Callable[..., None],
-    args: tuple,
-    num_gpus: int,
-    device: torch.device,
-    *,
-    num_machines: int = 1,
-    machine_rank: int = 0,
-    dist_url: str = "auto",
-) -> None:
-    """Do some work in one process for each GPU of this machine, and wait for all.
-
-    Args:
-        work: A function that a new process can import.
-        args: Its arguments, which can be pickled.
-        num_gpus: Number of processes; one is this process itself. Where there is no GPU they
-            share the CPU.
-        device: What kind of device they use.
-        num_machines: See Detectron2's ``launch``.
-        machine_rank: The same.
-        dist_url: The same.
-
-    Raises:
-        UserError: The machine doesn't have these GPUs, the processes don't meet, or one of them
-            raised it.
-    """
-    _check_processes(num_gpus, device, num_machines, machine_rank)
-    if not torch.cuda.device_count() and num_gpus > 1:
-        print(f"No GPU here: --num-gpus {num_gpus} starts {num_gpus} processes on the CPU.")
-    if num_machines > 1:
-        print(f"Waiting at {dist_url} for all of {num_machines} machines.", flush=True)
-    reports = mp.get_context("spawn").SimpleQueue()
-    forwarding = STOP.forwarded() if num_gpus * num_machines > 1 else nullcontext()
-    try:
-        with forwarding:
-            launch(
-                _work_and_report,
-                num_gpus,
-                num_machines=num_machines,
-                machine_rank=machine_rank,
-                dist_url=dist_url,
-                args=(work, args, reports.put),
-            )
-    except (mp.ProcessExitedException, mp.ProcessRaisedException, SystemExit) as error:
-        raise _cause(error, reports, dist_url) from None
-
-
-def _check_processes(
-    num_gpus: int, device: torch.device, num_machines: int, machine_rank: int
-) -> None:
-    gpus = torch.cuda.device_count()
-    if num_gpus * num_machines > 1:
-        _require_processes_of(device)
-    if num_gpus < 1:
-        raise UserError(f"--num-gpus is {num_gpus}; it must be at least 1.")
-    if num_machines < 1:
-        raise UserError(f"--num-machines is {num_machines}; it must be at least 1.")
-    if not 0 <= machine_rank < num_machines:
-        raise UserError(
-            f"--machine-rank is {machine_rank}; of {num_machines} machines (--num-machines) it "
-            f"must be from 0 to {num_machines - 1}."
-        )
-    if 0 < gpus < num_gpus and device.type == "cuda":
-        raise UserError(f"--num-gpus is {num_gpus}, but this machine has {gpus}.")
-    if device.type == "cpu" and gpus and num_gpus * num_machines > 1:
-        raise UserError(
-            "Several processes on the CPU of a machine with GPUs: hide these with "
-            "CUDA_VISIBLE_DEVICES= (set to nothing)."
-        )
-
-
-def _require_processes_of(device: torch.device) -> None:
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(
-            f'train.device is "{device}", on which one process can train; several need cuda or cpu.'
-        )
-
-
-def _work_and_report(
-    work: Callable[..., None], args: tuple, report: Callable[[BaseException], None]
-) -> None:
-    """Work, and hand what ends it to the process that started this one."""
-    try:
-        with STOP.handled():
-            work(*args)
-    except Stopped as stopped:
-        report(stopped)
-        sys.exit(stopped.status)
-    except Exception as error:
-        sentence = sentence_of(error)
-        if sentence is None:
-            raise
-        report(UserError(sentence))
-        if PEER_ENDED in sentence:
-            time.sleep(2)  # the process that ends first is the one whose end is reported
-        sys.exit(1)
-    finally:
-        leave_process_group()
-
-
-def _cause(error: BaseException, reports: SimpleQueue, dist_url: str) -> BaseException:
-    """Choose what to say where processes have ended with an error: what came first."""
-    if isinstance(error, mp.ProcessRaisedException) and "in init_process_group" in str(error):
-        reason = str(error).strip().rpartition("\n")[2]
-        return UserError(
-            f"The processes of the run don't meet at {dist_url} ({reason}): --dist-url must be "
-            "tcp://HOST:PORT of machine 0, where the port is free, the same on all machines, "
-            "and reached by all; each has a --machine-rank of its own."
-        )
-    said = []
-    while not reports.empty():
-        said.append(reports.get())
-    first = [e for e in said if PEER_ENDED not in str(e)]
-    if first:
-        return first[0]
-    if isinstance(error, mp.ProcessExitedException) and error.signal_name:
-        killed = (
-            f"Process {error.error_index} of this machine was ended by {error.signal_name}, and "
-            "the others with it."
-        )
-        return UserError(str(said[0]).replace(PEER_ENDED, killed) if said else killed)
-    return said[0] if said else error
-
-
-def _join(args: argparse.Namespace, device: torch.device) -> None:
-    """Meet the other processes of torchrun, or of anything that sets the same environment."""
-    _require_processes_of(device)
-    if device.type == "cuda":
-        local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if local_rank >= gpus:
-            raise UserError(f"More processes than this machine's {gpus} GPUs were started.")
-        torch.cuda.set_device(local_rank)
-    world = os.environ["WORLD_SIZE"]
-    if os.environ["RANK"] == "0" and world != "1":
-        where = ":".join(os.environ.get(f"MASTER_{key}", "?") for key in ("ADDR", "PORT"))
-        print(f"Waiting at {where} for all of {world} processes, as the environment has it (RANK, "
-              "WORLD_SIZE, ...; unset them to run alone).", flush=True)  # fmt: skip
-    try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"The processes of the run don't meet ({first_line(error)}): start them with "
-            "torchrun, or set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT as it does."
-        ) from error
-    comm.create_local_process_group(int(os.environ.get("LOCAL_WORLD_SIZE", args.num_gpus)))
-
-
-def leave_process_group() -> None:
-    """Leave the process group, where there is one, and end its threads.
-
-    A thread of gloo may let go of its last tensor only after the collective is over. Where Python
-    is shutting down by then, the process aborts ("terminate called without an active exception").
-    Destroying the group joins its threads, but only once nothing refers to it any more.
-    """
-    if dist.is_initialized():
-        forget_process_groups()
-        gc.collect()  # a model in the trainer's reference cycles refers to its group, too
-        dist.destroy_process_group()
