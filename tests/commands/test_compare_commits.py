@@ -50,3 +50,18 @@ def test_what_cannot_be_compared_is_one_sentence(shell, toy_config, arguments, m
     assert process.returncode == 1
     assert message in process.stderr
     assert "Traceback" not in process.stderr
+
+
+@pytest.mark.slow
+@needs_repository
+def test_the_starts_of_a_predictor(shell, detector_run):
+    tool = ("tools/maintain/compare_commits.py", "HEAD", "--repeats", 1, "--predictor")
+    process = shell(*tool, detector_run())
+    assert process.returncode == 0, process.stderr
+    _, _, *rows = [re.split(r"  +", line) for line in process.stdout.splitlines()]
+    assert [row[0] for row in rows] == ["HEAD", "now", "torch"]
+    assert all(float(row[1]) > 0 for row in rows)
+    assert float(rows[2][2]) < float(rows[0][2]) == 1  # a start takes more than its first import
+    process = shell(*tool, "nowhere")
+    assert process.returncode == 1 and "nowhere" in process.stderr
+    assert "Traceback" not in process.stderr

@@ -174,3 +174,20 @@ def test_tiles_give_runs_of_masks_at_the_images_size(detector_run):
     assert Predictor(folder, tile=96, overlap=32).preprocess(image)["image"].shape == (3, 58, 96)
     whole = Predictor(folder, tile=200)(image)  # as large as the image: no tiles
     assert_equal(whole, Predictor(folder)(image))
+
+
+@pytest.mark.slow
+def test_it_starts_and_predicts_without_torchs_compiler(detector_run, new_python):
+    script = """
+import sys, imted, numpy, torch
+imted.Predictor(sys.argv[1])(numpy.zeros((70, 80, 3), numpy.uint8))
+print(*sorted({"torch._dynamo", "scipy.optimize", "hydra"} & set(sys.modules)))
+# Whoever compiles has the compiler, and what was marked as not for it is left alone.
+from torchvision.ops import roi_align
+from torchvision.transforms.v2 import functional
+image, box = torch.arange(64.0).view(1, 1, 8, 8), torch.tensor([[0, 0, 0, 4, 4.0]])
+pool = lambda image, box: roi_align(functional.horizontal_flip(image), box, 2) + 1
+print(torch.equal(torch.compile(pool, backend="eager")(image, box), pool(image, box)))
+"""
+    done = new_python("-c", script, detector_run())
+    assert done.stdout.split("\n")[:2] == ["", "True"], done.stderr

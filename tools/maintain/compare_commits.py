@@ -4,10 +4,14 @@
 A clone of the commit trains by its own code and settings; then this tree by the settings that the
 clone has written, which compares the code alone; then this tree by its own settings.
 Each training is ended once it has done its iterations.
+
+With --predictor, what is timed is the start of imted.Predictor on a run's folder, beside the
+import of torch alone: seconds of CPU, which other work on the machine disturbs least.
 """
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -28,6 +32,7 @@ EPILOG = """\
 example
   python tools/maintain/compare_commits.py 80f3f23 \\
       --config-file configs/quickstart.py --iterations 120
+  python tools/maintain/compare_commits.py 80f3f23 --predictor output/quickstart
 """
 
 
@@ -60,11 +65,21 @@ def argument_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("commit", help="a commit, tag or branch of this repository")
     allowed.add_option(parser)
-    add("--config-file", required=True, metavar="FILE", help="a config that both trees have")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config-file", metavar="FILE", help="a config that both trees have")
+    what.add_argument("--predictor", metavar="RUN", help="time the start of a predictor instead")
     add("--iterations", type=int, default=60, metavar="N",
         help="of each training (%(default)s)")  # fmt: skip
-    add("--repeats", type=int, default=3, metavar="N", help="trainings of each (%(default)s)")
-    add("opts", nargs="*", metavar="key=value", help="changes of the config, in all three")
+    add(
+        "--repeats",
+        type=int,
+        default=3,
+        metavar="N",
+        help="trainings, or starts, of each (%(default)s)",
+    )
+    add(
+        "opts", nargs="*", metavar="key=value", help="changes of the config, in all three trainings"
+    )
     return parser
 
 
@@ -74,9 +89,14 @@ def main(argv: list[str] | None = None) -> None:
     args = argument_parser().parse_intermixed_args(argv)
     if args.iterations < 2 or args.repeats < 1:
         raise UserError("--iterations must be at least 2, --repeats at least 1.")
+    if args.predictor and args.opts:
+        raise UserError(f"--predictor times a run as it is; leave out {args.opts[0]}.")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tree = clone(args.commit, folder / "tree")
+        if args.predictor:
+            print_starts(args.commit, tree, args.predictor, args.repeats, args.allow)
+            return
         before = Contestant(args.commit, tree, args.config_file)
         code = Contestant("now, settings of " + args.commit, ROOT, str(folder / CONFIG))
         now = Contestant("now", ROOT, args.config_file)
@@ -132,12 +152,12 @@ def train(
         command += [f"--allow={name}" for name in allow]
     command += opts
     command += ["train.log_period=1", f"train.output_dir={output}"]
-    paths = [str(contestant.tree / "projects/imTED"), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     losses: list[float] = []
     start, first = time.perf_counter(), 0.0
     with tempfile.TemporaryFile("w+") as printed:
-        process = subprocess.Popen(command, stdout=printed, stderr=printed, env=environment)
+        process = subprocess.Popen(
+            command, stdout=printed, stderr=printed, env=environment(contestant.tree)
+        )
         try:
             while len(losses) < iterations:
                 ended = process.poll() is not None
@@ -160,6 +180,45 @@ def train(
     contestant.first.append(first - start)
     contestant.step.append((now - first) / (iterations - 1))
     contestant.losses = losses[:iterations]
+
+
+def environment(tree: Path) -> dict[str, str]:
+    """Return the environment in which a process has the package of a tree."""
+    paths = [str(tree / "projects/imTED"), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def print_starts(
+    commit: str, tree: Path, run: str, repeats: int, allow: Sequence[str] = ()
+) -> None:
+    """Print medians of the CPU seconds of starts, and their share of those before.
+
+    Raises:
+        UserError: A predictor can't start on the run.
+    """
+    predictor = f"import imted; imted.Predictor({run!r}, allow={list(allow)})"
+    starts = {commit: (tree, predictor), "now": (ROOT, predictor), "torch": (ROOT, "import torch")}
+    seconds: dict[str, list[float]] = {name: [] for name in starts}
+    for _ in range(repeats):
+        for name, (folder, code) in starts.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                env=environment(folder),
+                capture_output=True,
+                text=True,
+            )
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            if done.returncode:
+                raise UserError(f"{name}: {done.stderr.strip().rpartition(chr(10))[2]}")
+            seconds[name].append(
+                after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            )
+    rows = []
+    for name, mine in seconds.items():
+        shares = [a / b for a, b in zip(mine, seconds[commit], strict=True)]
+        rows.append([name, f"{median(mine):.2f}", f"{median(shares):.2f}"])
+    print(tabulate(rows, ["", "s of CPU to the start", "share"], disable_numparse=True))
 
 
 def print_table(before: Contestant, code: Contestant, now: Contestant) -> None:

@@ -17,7 +17,13 @@ from threading import Lock
 ROOT = Path(__file__).resolve().parents[2]
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["imted.training.launcher"])
+# And what is imported late: by overrides, torch's optimizers, the log's first lines, the first
+# losses, and an evaluation.
+_LATE = (
+    *("hydra.core.override_parser.overrides_parser", "torch._dynamo", "torch.utils.cpp_extension"),
+    *("torch.utils.tensorboard", "faster_coco_eval"),
+)
+_PROCESSES.set_forkserver_preload(["imted.training.launcher", *_LATE])
 _STARTING = Lock()
 
 

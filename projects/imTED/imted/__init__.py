@@ -3,9 +3,10 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from imted.compat import quiet_libraries
+from imted.compat import leave_out_compiler, quiet_libraries
 
 quiet_libraries()  # before anything imports them
+leave_out_compiler()
 
 from imted import model_zoo  # noqa: E402
 

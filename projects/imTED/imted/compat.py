@@ -7,11 +7,15 @@ of ours.
 """
 
 import contextlib
+import functools
+import importlib
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from importlib import resources
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,10 +55,64 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def leave_out_compiler() -> None:
+    """Leave torch's compiler, which takes as long to import as torch itself, to who compiles.
+
+    torchvision and timm import it to mark functions that it shall not touch. While they are
+    imported, a stand-in marks them by torch's own `_disable_dynamo`, which looks for the compiler
+    at their first call. Detectron2 imports it to ask whether it is at work, and gets a function of
+    torch's that asks without. Can go when each of the three does so itself.
+    """
+    if "torch._dynamo" in sys.modules:
+        return
+    with contextlib.suppress(ImportError), _compiler_stand_in():
+        importlib.import_module("torchvision")
+        importlib.import_module("timm")
+    with contextlib.suppress(ImportError, AttributeError):  # an older torch or Detectron2
+        from detectron2.layers import wrappers
+        from torch.compiler import is_compiling
+
+        wrappers.check_if_dynamo_compiling = is_compiling
+
+
+@contextlib.contextmanager
+def _compiler_stand_in() -> Iterator[None]:
+    """Let `torch._dynamo` be what torchvision and timm want of it; all else is the compiler's."""
+    from torch._compile import _disable_dynamo
+
+    name, utils_name = "torch._dynamo", "torch._dynamo.utils"
+    stand_in, utils = ModuleType(name), ModuleType(utils_name)
+
+    def give_back() -> None:
+        for module in (stand_in, utils):
+            if sys.modules.get(module.__name__) is module:
+                del sys.modules[module.__name__]
+
+    def real(module: str, attribute: str) -> Any:
+        give_back()
+        return getattr(importlib.import_module(module), attribute)
+
+    def disable(fn: Any = None, recursive: bool = True, **_: Any) -> Any:
+        return _disable_dynamo(fn, recursive)
+
+    def is_compile_supported(device_type: str) -> bool:
+        return real(utils_name, "is_compile_supported")(device_type)
+
+    vars(stand_in).update(disable=disable, utils=utils, __path__=[])
+    vars(stand_in).update(__getattr__=functools.partial(real, name))
+    vars(utils).update(is_compile_supported=is_compile_supported)
+    vars(utils).update(__getattr__=functools.partial(real, utils_name))
+    sys.modules.update({name: stand_in, utils_name: utils})
+    try:
+        yield
+    finally:
+        give_back()
+
+
 def silence() -> None:
     """Silence every warning, and every log but errors: for tools that run others' old code.
 
-    Can go with tools/parity, whose output is a table and nothing else.
+    Can go with tools/maintain/parity, whose output is a table and nothing else.
     """
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)

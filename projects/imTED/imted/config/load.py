@@ -11,8 +11,6 @@ from typing import Any
 from detectron2.config import LazyConfig, instantiate
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.registry import locate
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -152,6 +150,10 @@ def _assign(cfg: DictConfig, key: str, value: Any, path: str) -> None:
 
 def _parse(key: str, text: str, present: Any) -> Any:
     """Read a value; where the config holds text, take literally what Hydra reads otherwise."""
+    # Its grammar takes half a second to import, and a config without overrides has no use for it.
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
     try:
         parsed = OverridesParser.create().parse_override(f"value={text}")
         if parsed.is_sweep_override():

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.transforms import v2
+from torchvision import transforms
 
 from imted.data.dataset import read_coco
 from imted.data.pixels import FORMATS, read_pixels
@@ -62,15 +62,15 @@ class PretrainMapper:
             image_size: Side of the crop after resizing, in pixels.
             min_scale: Smallest area of the crop, as a fraction of the image.
         """
-        self.transform = v2.Compose(
+        self.transform = transforms.Compose(
             [
-                v2.RandomResizedCrop(
+                transforms.RandomResizedCrop(
                     image_size,
                     scale=(min_scale, 1.0),
-                    interpolation=v2.InterpolationMode.BICUBIC,
+                    interpolation=transforms.InterpolationMode.BICUBIC,
                     antialias=True,
                 ),
-                v2.RandomHorizontalFlip(),
+                transforms.RandomHorizontalFlip(),
             ]
         )
 

@@ -8,9 +8,6 @@ import numpy as np
 import torch
 from detectron2.layers import batched_nms
 from detectron2.structures import Boxes, Instances
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torchvision.ops import box_iou, clip_boxes_to_image
 
 from .detections import encode_mask
@@ -120,6 +117,11 @@ def _components(
     boxes: torch.Tensor, classes: torch.Tensor, window_of: torch.Tensor, windows: Sequence[Window]
 ) -> np.ndarray:
     """Return for each detection the number of the object that it belongs to."""
+    # SciPy takes as long to import as a detector to build, and only an image in tiles needs it.
+    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     pairs = [np.empty((2, 0), dtype=int)]
     for (a, one), (b, other) in combinations(enumerate(windows), 2):
         left, top = max(one.left, other.left), max(one.top, other.top)
