@@ -73,6 +73,8 @@ def build_model(cfg: DictConfig) -> nn.Module:
         if not isinstance(heads.get("num_classes", 0), int):  # of a pre-training, nothing
             print(f"model.roi_heads.num_classes follows from data; {CLASSES} are assumed.")
             heads.num_classes = CLASSES
+        if "test_objectness_thresh" in heads:
+            heads.test_objectness_thresh = 0.0  # all RoIs are looked at
         if OmegaConf.select(heads, "box_predictor.test_score_thresh") is not None:
             heads.box_predictor.test_score_thresh = 0.0  # no random score is above another
     torch.manual_seed(cfg.train.seed)

@@ -17,6 +17,8 @@ from .train import train
 
 dataset.update(train_json="", train_images="", val_json="", val_images="")
 model.roi_heads.num_classes = L(count_classes)(dataset="${dataset}")
+# The heads skip what the RPN takes for background: docs/own_data.md has what that saves.
+model.roi_heads.test_objectness_thresh = 0.2
 
 dataloader.train.mapper.augmentations = [
     L(T.RandomFlip)(horizontal=True),

@@ -244,3 +244,56 @@ def test_a_batch_without_objects_gives_every_parameter_a_gradient(small_detector
     sum(losses.values()).backward()
     for name, parameter in model.named_parameters():
         assert not parameter.requires_grad or torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_proposals_below_the_threshold_are_as_if_they_were_none(small_detector_config, masks):
+    config = small_detector_config(masks=masks)
+    config.roi_heads.test_objectness_thresh = 0.6
+    torch.manual_seed(0)
+    heads = instantiate(config).roi_heads
+    image = ImageList.from_tensors([torch.zeros(3, 96, 96)])
+    features = random_features()
+    probability = torch.tensor([0.7, 0.61, 0.59])
+    proposals = Instances((96, 96), proposal_boxes=Boxes(BOXES))
+    proposals.objectness_logits = torch.log(probability / (1 - probability))
+    heads.eval()
+    with torch.no_grad():
+        (found,), _ = heads(image, features, [proposals])
+        heads.test_objectness_thresh = 0.0
+        (expected,), _ = heads(image, features, [proposals[:2]])
+        (others,), _ = heads(image, features, [proposals])
+        heads.test_objectness_thresh = 1.0
+        proposals.remove("objectness_logits")  # given by hand: nothing says that they are doubtful
+        (by_hand,), _ = heads(image, features, [proposals])
+    assert torch.equal(by_hand.pred_boxes.tensor, others.pred_boxes.tensor)
+    assert torch.equal(found.pred_boxes.tensor, expected.pred_boxes.tensor)
+    assert torch.equal(found.scores, expected.scores)
+    assert len(others) > len(found) > 0
+    if masks:
+        assert torch.equal(found.pred_masks, expected.pred_masks)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_of_an_image_in_which_the_rpn_sees_nothing_the_best_proposal_is_read(
+    small_detector_config, masks
+):
+    config = small_detector_config(masks=masks)
+    config.roi_heads.test_objectness_thresh = 1.0
+    config.roi_heads.box_predictor.test_score_thresh = 0.0
+    model = instantiate(config)
+    # Training learns from all proposals.
+    losses = model(make_batch(masks))
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert losses["loss_cls"] > 0
+    model.eval()
+    with torch.no_grad():
+        outputs = model(make_batch(masks))
+        # And one without any area has no proposals at all.
+        nothing = Instances((96, 96), proposal_boxes=Boxes(torch.zeros(0, 4)))
+        nothing.objectness_logits = torch.zeros(0)
+        heads, image = model.roi_heads, ImageList.from_tensors([torch.zeros(3, 96, 96)])
+        (empty,), _ = heads(image, random_features(), [nothing])
+    # A box for each of the classes, as the regressors are theirs.
+    assert [len(output["instances"]) for output in outputs] == [3, 3]
+    assert len(empty) == 0

@@ -96,6 +96,8 @@ def _system(
     if not isinstance(heads.get("num_classes"), int):
         heads.num_classes = CLASSES
     heads.box_predictor.test_score_thresh = 0.0  # no random score is above another
+    if "test_objectness_thresh" in heads:
+        heads.test_objectness_thresh = 0.0  # all RoIs are looked at
     torch.manual_seed(cfg.train.seed)
     model = build(cfg.model, "model").to(device).train(train)
     optimizer = None

@@ -68,6 +68,36 @@ def test_a_trace_of_the_pretraining_size_is_the_model_at_others(loaded, tmp_path
     assert_same(detect(exported, image(96, 128)), detect(loaded.model, image(96, 128)))
 
 
+def best_objectness(model, pixels):
+    """Return the RPN's highest probability of an object in an image."""
+    seen = []
+    hook = model.proposal_generator.register_forward_hook(
+        lambda module, args, output: seen.append(output[0][0].objectness_logits)
+    )
+    detect(model, pixels)
+    hook.remove()
+    return seen[0].sigmoid().max().item()
+
+
+@pytest.mark.parametrize("onnx", [False, True])
+def test_an_image_in_which_the_rpn_sees_nothing(loaded, tmp_path, onnx):
+    images = [image(96, 64), torch.full((3, 96, 64), 255.0)]
+    empty, full = sorted(images, key=lambda pixels: best_objectness(loaded.model, pixels))
+    limits = [best_objectness(loaded.model, pixels) for pixels in (empty, full)]
+    loaded.model.roi_heads.test_objectness_thresh = sum(limits) / 2
+    path = str(tmp_path / ("model.onnx" if onnx else "model.ts"))
+    if onnx:
+        write_onnx(loaded, full, path, fp16=False)
+        exported = ExportedDetector(open_onnx(path))
+    else:
+        write_torchscript(loaded, full, path)
+        exported = ExportedDetector(open_torchscript(path, torch.device("cpu")))
+    expected, found = detect(loaded.model, full), detect(exported, full)
+    assert len(found) == len(expected) > 3  # the boxes of more than one RoI, of three classes
+    torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=1e-5)
+    assert len(detect(loaded.model, empty)) == len(detect(exported, empty)) <= 3
+
+
 def test_the_files_say_what_they_are(loaded, tmp_path):
     write_torchscript(loaded, image(64, 64), str(tmp_path / "model.ts"))
     extra = {"description.json": ""}

@@ -156,6 +156,7 @@ _OTHERS: dict[str, Allowed] = {
     "nms_thresh": _SHARE,
     "test_nms_thresh": _SHARE,
     "test_score_thresh": _SHARE,
+    "test_objectness_thresh": _SHARE,
     "test_topk_per_image": "at least 1",
 }
 

@@ -65,6 +65,7 @@ class ImTEDROIHeads(StandardROIHeads):
         box_pooler: nn.Module,
         box_head: nn.Module,
         box_predictor: FastRCNNOutputLayers,
+        test_objectness_thresh: float = 0.0,
         **kwargs: object,
     ) -> None:
         """Take imTED's box branch, or what a variant leaves of it.
@@ -78,6 +79,9 @@ class ImTEDROIHeads(StandardROIHeads):
             box_head: Reads what the pooler gives, (R, channels, S, S). A head of one's own, such
                 as Detectron2's convolutions, serves the variants "imted" and "integral".
             box_predictor: Detectron2's, of the head's output.
+            test_objectness_thresh: Least probability of an object, by the RPN, of a proposal that
+                the heads look at when they detect; the best is looked at in any case. The paper
+                has no such limit, which is 0.
             **kwargs: See Detectron2's ``StandardROIHeads``.
 
         Raises:
@@ -116,6 +120,7 @@ class ImTEDROIHeads(StandardROIHeads):
             **kwargs,
         )
         self.variant = variant
+        self.test_objectness_thresh = test_objectness_thresh
         self._norm_map = not getattr(box_head, "norm_rois", True)
         if self._norm_map and spec.reads == "pyramid":
             raise UserError(
@@ -134,7 +139,19 @@ class ImTEDROIHeads(StandardROIHeads):
     def _forward_box(
         self, features: Mapping[str, torch.Tensor], proposals: list[Instances]
     ) -> dict[str, torch.Tensor] | list[Instances]:
+        if self.test_objectness_thresh > 0 and not self.training:
+            proposals = [self._likely(found) for found in proposals]
         return super()._forward_box(self.box_maps(features), proposals)
+
+    def _likely(self, proposals: Instances) -> Instances:
+        """Drop what the RPN takes for background: each RoI costs the decoder as much as another.
+
+        The first, which is the RPN's best, stays: exported heads can't read none.
+        """
+        if not proposals.has("objectness_logits"):  # given by hand: all are meant
+            return proposals
+        likely = proposals.objectness_logits.sigmoid() >= self.test_objectness_thresh
+        return proposals[torch.cat([torch.ones_like(likely[:1]), likely[1:]])]
 
 
 def _conv_head(
