@@ -14,7 +14,8 @@ train = dict(
     overwrite=False,  # whether a new run may take the place of the one that output_dir holds
     seed=0,  # of weights, data order and augmentation
     device="cuda" if torch.cuda.is_available() else "cpu",  # or one such as cuda:1
-    # Mixed precision; fp16 needs a GPU.
+    # Mixed precision; fp16 needs a GPU. A CPU that is not faster in bf16 leaves it, unless it is
+    # enabled on the command line.
     amp=dict(enabled=False, dtype="bf16"),
     # The norm of all gradients together.
     clip_grad=dict(enabled=False, max_norm=1.0, norm_type=2.0),

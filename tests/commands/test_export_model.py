@@ -73,7 +73,7 @@ def test_the_small_script_finds_what_the_predictor_finds(export, detector_run, t
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["absent"], "no config.yaml"),
+        (["absent"], "absent doesn't exist"),
         (["{run}", "--precision", "fp16"], "TorchScript has fp32 alone"),
         (["{run}", "--sample-image", "absent.png"], "can't be read as an image"),
     ],

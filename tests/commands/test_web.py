@@ -217,7 +217,7 @@ def test_requests_at_once_get_the_same_answer(address):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["absent"], "no config.yaml"),
+        (["absent"], "absent doesn't exist"),
         (["{run}", "--confidence-threshold", "2"], "from 0 to 1"),
         (["{run}", "--port", "99999999"], "can't be listened at"),
     ],

@@ -98,6 +98,17 @@ def test_no_config_beside_the_weights(detector_run, tmp_path):
         load_run(str(alone))
 
 
+def test_weights_of_a_url_are_fetched(detector_run):
+    config = str(detector_run() / "config.yaml")
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9/model\.pth.*cannot be fetched"):
+        load_run("http://127.0.0.1:9/model.pth", config)
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere doesn't exist; name a run's folder"):
+        load_run(str(tmp_path / "nowhere"))
+
+
 def test_a_masked_autoencoder_is_no_detector(detector_run, mae_file):
     folder = detector_run()
     path, _ = mae_file()
@@ -113,17 +124,16 @@ def test_half_precision_on_a_gpu_is_full_precision_on_a_cpu(detector_run):
     assert load_run(str(folder), device="cpu").run.amp_dtype is None
 
 
-@pytest.mark.parametrize(
-    ("capabilities", "dtype"),
-    [({"avx512_bf16": True}, torch.bfloat16), ({"avx2": True, "avx512_bf16": False}, None)],
-)
-def test_bfloat16_on_a_cpu_that_has_it(detector_run, monkeypatch, capabilities, dtype):
+@pytest.mark.parametrize(("gain", "dtype"), [(1.5, torch.bfloat16), (1.1, None), (0.8, None)])
+def test_bfloat16_on_a_cpu_that_gains_by_it(detector_run, monkeypatch, gain, dtype):
     folder = detector_run()
     cfg = LazyConfig.load(str(folder / "config.yaml"))
     cfg.train.amp.enabled, cfg.train.amp.dtype = True, "bf16"
     LazyConfig.save(cfg, str(folder / "config.yaml"))
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr("imted.predict.detector.bfloat16_gain", lambda: gain)
     assert load_run(str(folder), device="cpu").run.amp_dtype is dtype
+    by_override = load_run(str(folder), overrides=["train.device=cpu"])
+    assert by_override.run.amp_dtype is dtype
     asked = load_run(str(folder), overrides=["train.amp.enabled=true"], device="cpu")
     assert asked.run.amp_dtype is torch.bfloat16
 

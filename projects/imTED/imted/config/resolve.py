@@ -1,6 +1,7 @@
 """What runs: a config file and overrides, resolved once; nobody writes to the config later."""
 
 import copy
+import logging
 import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,7 +17,11 @@ from imted.config.load import build, load_config
 from imted.config.settings import AMP_DTYPES, check_settings
 from imted.data.dataset import Split
 from imted.errors import UserError
-from imted.run_folder import read_last
+from imted.precision import WORTH, bfloat16_gain, depends_on_cpu
+from imted.processes import on_main_process
+from imted.run_folder import CONFIG, read_last
+
+logger = logging.getLogger(__name__)
 
 EVALUATION = "eval"
 """The folder in `train.output_dir` that an evaluation writes into."""
@@ -83,6 +88,7 @@ def resolve(
     *,
     allow: Collection[str] = (),
     evaluation: bool = False,
+    num_machines: int = 1,
     start: Start = lambda cfg, device: nullcontext(),
 ) -> Run:
     """Turn a config file and overrides into what runs.
@@ -96,6 +102,7 @@ def resolve(
         allow: The same.
         evaluation: Whether the model is only evaluated: it has a folder of its own, so that a
             training's files stay, and needs no training data.
+        num_machines: Of those that train together.
         start: Is called once all but the data is known to be right; data are read, and written to
             the config's folder, within the context that it returns.
 
@@ -109,11 +116,29 @@ def resolve(
     if cfg.dataloader.get("test") is None and "evaluator" in cfg.dataloader:
         cfg.dataloader.evaluator = None  # it refers to the test set
     device, amp_dtype = check_machine(cfg)
+    # A training goes on in what it has begun in; machines that each measure could disagree.
+    as_stated = (os.path.basename(path) == CONFIG and not evaluation) or num_machines > 1
     with start(cfg, device):
+        if not as_stated and depends_on_cpu(cfg, overrides):
+            amp_dtype = _precision_of_cpu(cfg)
         found = complete_from_dataset(cfg, training=not evaluation)
         epoch = None if evaluation else count_epoch(cfg)
     cfg.train.overwrite = False  # it was this command's wish, not the next one's
     return Run(_frozen(cfg), device, amp_dtype, found, epoch)
+
+
+def _precision_of_cpu(cfg: DictConfig) -> torch.dtype | None:
+    """Leave bfloat16, in place, where the CPU is slower in it; return the dtype of autocast."""
+    gain = on_main_process(bfloat16_gain)
+    if gain >= WORTH:
+        return torch.bfloat16
+    cfg.train.amp.enabled = False
+    logger.info(
+        "On this CPU, bfloat16 takes %.1f times as long as float32, which is therefore used; "
+        "train.amp.enabled=true insists.",
+        1 / gain,
+    )
+    return None
 
 
 def check_machine(cfg: DictConfig) -> tuple[torch.device, torch.dtype | None]:

@@ -20,6 +20,7 @@ from imted.config.resolve import Run
 from imted.data import read_coco
 from imted.data.coco_json import categories_of
 from imted.errors import UserError
+from imted.precision import WORTH, bfloat16_gain, depends_on_cpu
 from imted.run_folder import CONFIG, FINAL, find_weights
 from imted.training.describe import describe, registered_categories
 
@@ -86,9 +87,9 @@ def load_run(
     if description is not None:
         _apply(cfg, description)
     cfg.train.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if cfg.train.device == "cpu" and not _cpu_has_bf16():
-        cfg.train.amp.enabled = False  # emulated, it takes several times as long
     override_config(cfg, overrides, config_file)
+    if depends_on_cpu(cfg, overrides) and bfloat16_gain() < WORTH:
+        cfg.train.amp.enabled = False
     if cfg.train.amp.dtype == "fp16" and torch.device(cfg.train.device).type == "cpu":
         cfg.train.amp.enabled = False  # there is none on a CPU
     run = Run.of(cfg)
@@ -101,14 +102,6 @@ def load_run(
     if description is None:
         description = _assume(model, cfg, weights)
     return LoadedDetector(model, run, description, weights)
-
-
-def _cpu_has_bf16() -> bool:
-    """Tell whether the CPU has instructions for bfloat16, as far as torch says."""
-    if not hasattr(torch.cpu, "get_capabilities"):  # an older torch
-        return True
-    found = torch.cpu.get_capabilities()
-    return any(has is True and "bf16" in name for name, has in found.items())
 
 
 def named_weights(
@@ -143,6 +136,8 @@ def _find(source: str, config_file: str) -> tuple[str, str]:
     """Return the paths of a detector's config and weights."""
     weights = find_weights(source) if os.path.isdir(source) else source
     folder = os.path.dirname(weights)
+    if "://" not in weights and not os.path.exists(weights):
+        raise UserError(f"{weights} doesn't exist; name a run's folder, or a file of weights.")
     if not config_file:
         config_file = os.path.join(folder, CONFIG)
         if not PathManager.isfile(config_file):

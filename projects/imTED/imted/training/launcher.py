@@ -125,6 +125,7 @@ def _main(args: argparse.Namespace) -> None:
             args.opts,
             allow=args.allow,
             evaluation=args.eval_only,
+            num_machines=args.num_machines,
             start=partial(_claim, args),
         )
         if is_started():
