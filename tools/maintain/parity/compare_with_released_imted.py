@@ -1,7 +1,9 @@
-"""Compare imTED here with the code that its authors released, stage by stage, on one photo.
+r"""Compare imTED here with the code that its authors released, stage by stage, on one photo.
 
     git clone https://github.com/LiewFeng/imTED authors
-    pip install --no-deps --target mmcv mmcv==1.7.2 addict yapf platformdirs terminaltables six
+    echo 'setuptools<81' > old.txt  # mmcv's setup imports pkg_resources
+    PIP_CONSTRAINT=old.txt pip install --no-deps --target mmcv \
+        mmcv==1.7.2 addict yapf platformdirs terminaltables six
     export PYTHONPATH=mmcv
     python tools/maintain/parity/compare_with_released_imted.py photo.jpg --authors authors
 
@@ -24,6 +26,7 @@ from imted.checkpoint import load_checkpoint
 from imted.checkpoint.released import our_names
 from imted.compat import silence
 from imted.errors import UserError, exit_status
+from imted.modeling import parts_of
 
 import released_imted
 import torch
@@ -264,7 +267,7 @@ def compare_training(theirs: Model, ours: Model, image: torch.Tensor, meta: dict
         (name, [relative(our_losses[name], loss)], f"{loss.item():.4f}")
         for name, loss in their_losses.items()
     ]
-    names = our_names(theirs.state_dict(), "", ours.parts)
+    names = our_names(theirs.state_dict(), "", parts_of(ours))
     buffers, parameters = dict(ours.named_buffers()), dict(ours.named_parameters())
     for name, statistic in theirs.named_buffers():
         if name.endswith(("running_mean", "running_var")):

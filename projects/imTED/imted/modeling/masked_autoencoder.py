@@ -78,7 +78,7 @@ class MaskedAutoencoder(ImageModel):
         target = patchify(images, self.encoder.patch_size)
         if self.norm_pix_loss:
             target = normalize_patches(target)
-        error = (prediction.float() - target).square().mean(dim=-1)
+        error = (prediction - target).square().mean(dim=-1)
         return {"loss_reconstruction": (error * hidden).sum() / hidden.sum()}
 
     def reconstruct(
