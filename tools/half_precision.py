@@ -15,10 +15,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", help="a path or URL, such as output/mae_final.safetensors")
     parser.add_argument("output", help="a .safetensors or .pth file")
+    parser.add_argument(
+        "--averaged",
+        action="store_true",
+        help="take the average that a training with train.ema has kept, which is what it evaluates",
+    )
     args = parser.parse_args(argv)
     if not args.output.endswith((".safetensors", ".pth")):
         raise UserError(f"{args.output} (output) must end in .safetensors or .pth.")
-    weights = read_state_dict(args.checkpoint, field="checkpoint")
+    weights = read_state_dict(args.checkpoint, args.averaged, field="checkpoint")
     require_finite(weights, args.checkpoint)
     description = read_description(args.checkpoint, field="checkpoint")
     save_state_dict(_halve(weights, args.checkpoint), args.output, description)

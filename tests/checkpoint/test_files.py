@@ -127,6 +127,8 @@ def test_missing_file(tmp_path):
 def test_folder(tmp_path):
     with pytest.raises(UserError, match="is a folder; name the file"):
         read_state_dict(str(tmp_path))
+    torch.save({"model": {"w": torch.ones(2)}}, tmp_path / "model_final.pth")
+    assert read_state_dict(str(tmp_path))["w"].tolist() == [1, 1]  # a finished training's
 
 
 class Bomb:

@@ -35,6 +35,12 @@ def test_what_the_file_says_of_itself_stays(half_precision, detector_run, tmp_pa
     assert read_description(str(half)) == read_description(str(full)) is not None
 
 
+def test_the_average_of_a_training(half_precision, tmp_path):
+    torch.save({"model": {"w": torch.ones(2)}, "ema": {"w": torch.zeros(2)}}, tmp_path / "run.pth")
+    assert half_precision(tmp_path / "run.pth", tmp_path / "half.safetensors", "--averaged") == 0
+    assert load_file(tmp_path / "half.safetensors")["w"].tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(
     "value, source, target, message",
     [

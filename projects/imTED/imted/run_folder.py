@@ -137,7 +137,8 @@ def prepare(
         )
     files = _matches(folder, _ALL)
     for field, path in (reads or {}).items():
-        if os.path.exists(path) and any(os.path.samefile(path, file) for file in files):
+        own = [Path(folder), *files]
+        if os.path.exists(path) and any(os.path.samefile(path, file) for file in own):
             raise UserError(
                 f"{path} ({field}) is a file of the run that train.overwrite=true replaces; name "
                 "another train.output_dir, or copy the file elsewhere first."

@@ -20,6 +20,7 @@ from imted.errors import UserError, first_line
 from imted.modeling import MaskedAutoencoder
 from imted.modeling.migration import to_mae
 from imted.outputs import output_file, write_json
+from imted.run_folder import FINAL, MAE
 
 from .description import KEY, Description, parse_metadata
 from .huggingface import (
@@ -67,7 +68,7 @@ def read_state_dict(
 
     Args:
         path: A path or any URL that iopath reads, hf://OWNER/NAME for a model of Hugging Face's
-            hub, or the folder of one.
+            hub, or the folder of one, or of a training: its MAE, or its final weights.
         averaged: Read the average that a training with `train.ema` keeps beside its weights.
         field: What names the path, for messages.
 
@@ -83,7 +84,8 @@ def read_state_dict(
     if not isinstance(content, dict):
         content = {}
     if averaged and "ema" not in content:
-        raise UserError(f"{path} holds no averaged weights; add train.ema.enabled=false.")
+        mend = "; add train.ema.enabled=false" if field == "train.init_checkpoint" else ""
+        raise UserError(f"{path} ({field}) holds no averaged weights{mend}.")
     for wrapper in ("ema",) if averaged else ("model", "state_dict"):
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -178,7 +180,7 @@ def _local_file(path: str, field: str) -> str:
     finally:
         socket.setdefaulttimeout(patience)
     if Path(local).is_dir():
-        found = [name for name in WEIGHT_FILES if Path(local, name).is_file()]
+        found = [name for name in (*WEIGHT_FILES, MAE, FINAL) if Path(local, name).is_file()]
         if not found:
             raise UserError(f"{path} ({field}) is a folder; name the file in it.")
         local = os.path.join(local, found[0])
