@@ -1,6 +1,6 @@
 """The variants on shapes of many scales: tiny Faster R-CNN, objects of 12 to 130 pixels.
 
-    python datasets/preparesmall_steps.py --output datasets/shapes_scales --class-colours
+    python datasets/prepare_shapes.py --output datasets/shapes_scales --class-colours
 
 An object of 28 pixels covers 7 cells of p2, and not 2 of the encoder's feature.
 """

@@ -105,6 +105,9 @@ def test_every_page_of_docs_is_linked_from_their_index():
     assert [p.name for p in (ROOT / "docs").glob("*.md") if f"({p.name}" not in index] == [
         "README.md"
     ]
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    pages = {p.name for p in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert [name for name in sorted(pages) if f": {name}\n" not in navigation] == []
 
 
 def test_readme_is_short():
