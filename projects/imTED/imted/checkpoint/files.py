@@ -84,8 +84,8 @@ def read_state_dict(
     if not isinstance(content, dict):
         content = {}
     if averaged and "ema" not in content:
-        mend = "; add train.ema.enabled=false" if field == "train.init_checkpoint" else ""
-        raise UserError(f"{path} ({field}) holds no averaged weights{mend}.")
+        advice = "; add train.ema.enabled=false" if field == "train.init_checkpoint" else ""
+        raise UserError(f"{path} ({field}) holds no averaged weights{advice}.")
     for wrapper in ("ema",) if averaged else ("model", "state_dict"):
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
