@@ -89,6 +89,8 @@ def _compiler_stand_in() -> Iterator[None]:
                 del sys.modules[module.__name__]
 
     def real(module: str, attribute: str) -> Any:
+        if attribute.startswith("__"):  # Python's own question, such as for a __path__
+            raise AttributeError(attribute)
         give_back()
         return getattr(importlib.import_module(module), attribute)
 
