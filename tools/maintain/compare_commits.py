@@ -70,16 +70,10 @@ def argument_parser() -> argparse.ArgumentParser:
     what.add_argument("--predictor", metavar="RUN", help="time the start of a predictor instead")
     add("--iterations", type=int, default=60, metavar="N",
         help="of each training (%(default)s)")  # fmt: skip
-    add(
-        "--repeats",
-        type=int,
-        default=3,
-        metavar="N",
-        help="trainings, or starts, of each (%(default)s)",
-    )
-    add(
-        "opts", nargs="*", metavar="key=value", help="changes of the config, in all three trainings"
-    )
+    add("--repeats", type=int, default=3, metavar="N",
+        help="trainings, or starts, of each (%(default)s)")  # fmt: skip
+    add("opts", nargs="*", metavar="key=value",
+        help="changes of the config, in all three trainings")  # fmt: skip
     return parser
 
 
@@ -188,9 +182,7 @@ def environment(tree: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
-def print_starts(
-    commit: str, tree: Path, run: str, repeats: int, allow: Sequence[str] = ()
-) -> None:
+def print_starts(commit: str, tree: Path, run: str, repeats: int, allow: Sequence[str]) -> None:
     """Print medians of the CPU seconds of starts, and their share of those before.
 
     Raises:
@@ -210,7 +202,8 @@ def print_starts(
             )
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             if done.returncode:
-                raise UserError(f"{name}: {done.stderr.strip().rpartition(chr(10))[2]}")
+                reason = done.stderr.strip().rpartition("\n")[2]
+                raise UserError(f"{name}: {reason}")
             seconds[name].append(
                 after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
             )

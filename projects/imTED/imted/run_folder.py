@@ -136,8 +136,8 @@ def prepare(
             "name another folder, or let the new run take its place with train.overwrite=true."
         )
     files = _matches(folder, _ALL)
+    own = [Path(folder), *files]
     for field, path in (reads or {}).items():
-        own = [Path(folder), *files]
         if os.path.exists(path) and any(os.path.samefile(path, file) for file in own):
             raise UserError(
                 f"{path} ({field}) is a file of the run that train.overwrite=true replaces; name "
