@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarking.clock import timed
 from benchmarking.steps import STAGES
-from benchmarking.systems import CLASSES
+from benchmarking.systems import CLASSES, look_at_all
 from imted import allowed
 from imted.config.load import load_config
 from imted.config.resolve import Run
@@ -69,14 +69,8 @@ def argument_parser() -> argparse.ArgumentParser:
 def build_model(cfg: DictConfig) -> nn.Module:
     """Build the model with random weights, for as many RoIs and detections as the config allows."""
     heads = cfg.model.get("roi_heads")
-    if heads is not None:
-        if not isinstance(heads.get("num_classes", 0), int):  # of a pre-training, nothing
-            print(f"model.roi_heads.num_classes follows from data; {CLASSES} are assumed.")
-            heads.num_classes = CLASSES
-        if "test_objectness_thresh" in heads:
-            heads.test_objectness_thresh = 0.0  # all RoIs are looked at
-        if OmegaConf.select(heads, "box_predictor.test_score_thresh") is not None:
-            heads.box_predictor.test_score_thresh = 0.0  # no random score is above another
+    if heads is not None and look_at_all(heads):
+        print(f"model.roi_heads.num_classes follows from data; {CLASSES} are assumed.")
     torch.manual_seed(cfg.train.seed)
     return instantiate(cfg.model).to(Run.of(cfg).device).eval()
 

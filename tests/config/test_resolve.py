@@ -121,13 +121,13 @@ def test_what_a_run_saves_resolves_to_the_same_again(shapes, tmp_path, evaluatio
 
 @pytest.mark.parametrize(("gain", "dtype"), [(1.5, torch.bfloat16), (0.8, None)])
 def test_a_cpu_trains_in_what_it_is_faster_in(shapes, tmp_path, monkeypatch, caplog, gain, dtype):
-    monkeypatch.setattr("imted.config.resolve.bfloat16_gain", lambda: gain)
+    monkeypatch.setattr("imted.precision.bfloat16_gain", lambda: gain)
     small = "configs/custom/imted_faster_rcnn_vit_small.py"  # which has bfloat16
     words = [*shapes(), "train.device=cpu"]
     with caplog.at_level("INFO"):
         run = resolve(small, words)
     assert run.amp_dtype is dtype and run.cfg.train.amp.enabled is (dtype is not None)
-    assert ("takes 1.2 times as long" in caplog.text) == (dtype is None)
+    assert ("multiplies 0.8 times as fast" in caplog.text) == (dtype is None)
     asked = resolve(small, [*words, "train.amp.enabled=true"])
     assert asked.amp_dtype is torch.bfloat16
     assert resolve(small, words, num_machines=2).amp_dtype is torch.bfloat16

@@ -130,7 +130,7 @@ def test_bfloat16_on_a_cpu_that_gains_by_it(detector_run, monkeypatch, gain, dty
     cfg = LazyConfig.load(str(folder / "config.yaml"))
     cfg.train.amp.enabled, cfg.train.amp.dtype = True, "bf16"
     LazyConfig.save(cfg, str(folder / "config.yaml"))
-    monkeypatch.setattr("imted.predict.detector.bfloat16_gain", lambda: gain)
+    monkeypatch.setattr("imted.precision.bfloat16_gain", lambda: gain)
     assert load_run(str(folder), device="cpu").run.amp_dtype is dtype
     by_override = load_run(str(folder), overrides=["train.device=cpu"])
     assert by_override.run.amp_dtype is dtype

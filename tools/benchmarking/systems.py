@@ -93,11 +93,7 @@ def _system(
     heads = cfg.model.get("roi_heads")
     if heads is None:
         raise UserError(f"{name}: a detector of Detectron2's form is timed, with model.roi_heads.")
-    if not isinstance(heads.get("num_classes"), int):
-        heads.num_classes = CLASSES
-    heads.box_predictor.test_score_thresh = 0.0  # no random score is above another
-    if "test_objectness_thresh" in heads:
-        heads.test_objectness_thresh = 0.0  # all RoIs are looked at
+    look_at_all(heads)
     torch.manual_seed(cfg.train.seed)
     model = build(cfg.model, "model").to(device).train(train)
     optimizer = None
@@ -105,6 +101,22 @@ def _system(
         cfg.optimizer.lr = 0.0  # all keep the weights that they share, and so propose the same RoIs
         optimizer = build_optimizer(cfg, model)
     return System(name, model, optimizer, dtype, nullcontext)
+
+
+def look_at_all(heads: DictConfig) -> bool:
+    """Let random heads look at all RoIs and keep all that they detect, in place.
+
+    Returns:
+        Whether `CLASSES` stands for a number of classes that follows from data.
+    """
+    if "test_objectness_thresh" in heads:
+        heads.test_objectness_thresh = 0.0
+    if OmegaConf.select(heads, "box_predictor.test_score_thresh") is not None:
+        heads.box_predictor.test_score_thresh = 0.0  # no random score is above another
+    if isinstance(heads.get("num_classes", 0), int):  # of a pre-training, nothing
+        return False
+    heads.num_classes = CLASSES
+    return True
 
 
 class ProjectingPooler(ModulatedPooler):

@@ -1,7 +1,6 @@
 """What runs: a config file and overrides, resolved once; nobody writes to the config later."""
 
 import copy
-import logging
 import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,11 +16,8 @@ from imted.config.load import build, load_config
 from imted.config.settings import AMP_DTYPES, check_settings
 from imted.data.dataset import Split
 from imted.errors import UserError
-from imted.precision import WORTH, bfloat16_gain, depends_on_cpu
-from imted.processes import on_main_process
+from imted.precision import leave_slow_bfloat16
 from imted.run_folder import CONFIG, read_last
-
-logger = logging.getLogger(__name__)
 
 EVALUATION = "eval"
 """The folder in `train.output_dir` that an evaluation writes into."""
@@ -119,26 +115,12 @@ def resolve(
     # A training goes on in what it has begun in; machines that each measure could disagree.
     as_stated = (os.path.basename(path) == CONFIG and not evaluation) or num_machines > 1
     with start(cfg, device):
-        if not as_stated and depends_on_cpu(cfg, overrides):
-            amp_dtype = _precision_of_cpu(cfg)
+        if not as_stated and leave_slow_bfloat16(cfg, overrides):
+            amp_dtype = None
         found = complete_from_dataset(cfg, training=not evaluation)
         epoch = None if evaluation else count_epoch(cfg)
     cfg.train.overwrite = False  # it was this command's wish, not the next one's
     return Run(_frozen(cfg), device, amp_dtype, found, epoch)
-
-
-def _precision_of_cpu(cfg: DictConfig) -> torch.dtype | None:
-    """Leave bfloat16, in place, where the CPU is slower in it; return the dtype of autocast."""
-    gain = on_main_process(bfloat16_gain)
-    if gain >= WORTH:
-        return torch.bfloat16
-    cfg.train.amp.enabled = False
-    logger.info(
-        "On this CPU, bfloat16 takes %.1f times as long as float32, which is therefore used; "
-        "train.amp.enabled=true insists.",
-        1 / gain,
-    )
-    return None
 
 
 def check_machine(cfg: DictConfig) -> tuple[torch.device, torch.dtype | None]:

@@ -20,7 +20,7 @@ from imted.config.resolve import Run
 from imted.data import read_coco
 from imted.data.coco_json import categories_of
 from imted.errors import UserError
-from imted.precision import WORTH, bfloat16_gain, depends_on_cpu
+from imted.precision import leave_slow_bfloat16
 from imted.run_folder import CONFIG, FINAL, find_weights
 from imted.training.describe import describe, registered_categories
 
@@ -88,8 +88,7 @@ def load_run(
         _apply(cfg, description)
     cfg.train.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     override_config(cfg, overrides, config_file)
-    if depends_on_cpu(cfg, overrides) and bfloat16_gain() < WORTH:
-        cfg.train.amp.enabled = False
+    leave_slow_bfloat16(cfg, overrides)
     if cfg.train.amp.dtype == "fp16" and torch.device(cfg.train.device).type == "cpu":
         cfg.train.amp.enabled = False  # there is none on a CPU
     run = Run.of(cfg)
