@@ -344,7 +344,7 @@ def test_who_waits_for_others_says_so(train_net, monkeypatch, capfd, tmp_path):
     for name, value in {**left, "MASTER_PORT": "29500"}.items():
         monkeypatch.setenv(name, value)
 
-    def wait(backend):
+    def wait(backend, timeout):
         raise RuntimeError("nobody came")
 
     monkeypatch.setattr(distributed.dist, "init_process_group", wait)

@@ -4,14 +4,15 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from multiprocessing.queues import SimpleQueue
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.engine import launch
+from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.utils import comm
 
 from imted.compat import forget_process_groups
@@ -109,22 +110,22 @@ def _work_and_report(
     work: Callable[..., None], args: tuple, report: Callable[[BaseException], None]
 ) -> None:
     """Work, and hand what ends it to the process that started this one."""
-    try:
-        with STOP.handled():
-            work(*args)
-    except Stopped as stopped:
-        report(stopped)
-        sys.exit(stopped.status)
-    except Exception as error:
-        sentence = sentence_of(error)
-        if sentence is None:
-            raise
-        report(UserError(sentence))
-        if PEER_ENDED in sentence:
-            time.sleep(2)  # the process that ends first is the one whose end is reported
-        sys.exit(1)
-    finally:
-        leave_process_group()
+    with leaving_process_group():
+        try:
+            with STOP.handled():
+                work(*args)
+        except Stopped as stopped:
+            report(stopped)
+            leave_process_group()
+            sys.exit(stopped.status)
+        except Exception as error:
+            sentence = sentence_of(error)
+            if sentence is None:
+                raise
+            report(UserError(sentence))
+            if PEER_ENDED in sentence:
+                time.sleep(2)  # the process that ends first is the one whose end is reported
+            sys.exit(1)
 
 
 def _cause(error: BaseException, reports: SimpleQueue, dist_url: str) -> BaseException:
@@ -162,24 +163,54 @@ def join_processes(device: torch.device, local_size: int) -> None:
         UserError: They don't meet, or the machine doesn't have these GPUs.
     """
     _require_processes_of(device)
+    local_rank = int(os.environ["LOCAL_RANK"])
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", local_size))
+    if local_rank >= local_size:
+        raise UserError(
+            f"LOCAL_RANK is {local_rank}, and this machine is to have {local_size} of the "
+            "processes: set LOCAL_WORLD_SIZE to their number, as torchrun does."
+        )
     if device.type == "cuda":
-        local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if local_rank >= gpus:
+        gpus = torch.cuda.device_count()
+        if 1 < gpus <= local_rank or not gpus:
             raise UserError(f"More processes than this machine's {gpus} GPUs were started.")
-        torch.cuda.set_device(local_rank)
+        torch.cuda.set_device(local_rank if gpus > 1 else 0)  # a cluster may show each its own
     world = os.environ["WORLD_SIZE"]
     if os.environ["RANK"] == "0" and world != "1":
         where = ":".join(os.environ.get(f"MASTER_{key}", "?") for key in ("ADDR", "PORT"))
         print(f"Waiting at {where} for all of {world} processes, as the environment has it (RANK, "
               "WORLD_SIZE, ...; unset them to run alone).", flush=True)  # fmt: skip
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # As long as Detectron2's launch waits: one process evaluates while the others do.
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=DEFAULT_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"The processes of the run don't meet ({first_line(error)}): start them with "
-            "torchrun, or set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT as it does."
+            "torchrun, or set RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and "
+            "MASTER_PORT as it does."
         ) from error
-    comm.create_local_process_group(int(os.environ.get("LOCAL_WORLD_SIZE", local_size)))
+    comm.create_local_process_group(local_size)
+
+
+@contextmanager
+def leaving_process_group() -> Iterator[None]:
+    """Leave the process group at the end, but for NCCL's where an error ends this process alone.
+
+    NCCL's would wait for what is under way, which is for the others, who wait for this one: its
+    exit is what ends them.
+    """
+    try:
+        yield
+    except Stopped:
+        leave_process_group()  # all have agreed to
+        raise
+    except BaseException:
+        if not (dist.is_initialized() and dist.get_backend() == "nccl"):
+            leave_process_group()
+        raise
+    else:
+        leave_process_group()
 
 
 def leave_process_group() -> None:

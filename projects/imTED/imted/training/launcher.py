@@ -43,7 +43,7 @@ from imted.training.distributed import (
     check_processes,
     is_started,
     join_processes,
-    leave_process_group,
+    leaving_process_group,
     start_processes,
 )
 from imted.training.evaluate import evaluate_checkpoint
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(args: argparse.Namespace) -> None:
     """Resolve the config, and run it: here, or in processes that are handed what it came to."""
-    try:
+    with leaving_process_group():
         run = resolve(
             args.config_file,
             args.opts,
@@ -140,8 +140,6 @@ def _main(args: argparse.Namespace) -> None:
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
         )
-    finally:
-        leave_process_group()
 
 
 @contextmanager

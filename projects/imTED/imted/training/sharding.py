@@ -1,6 +1,7 @@
 """The optimizer's state, a part of it in each process (ZeRO's first stage)."""
 
 import inspect
+from typing import Any
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
@@ -21,7 +22,20 @@ def shard(optimizer: Optimizer) -> Optimizer:
     arguments = inspect.signature(type(optimizer)).parameters
     settings = {key: value for key, value in optimizer.defaults.items() if key in arguments}
     groups = [dict(group) for group in optimizer.param_groups]
-    return ZeroRedundancyOptimizer(groups, type(optimizer), **settings)
+    return _ShardedOptimizer(groups, type(optimizer), **settings)
+
+
+class _ShardedOptimizer(ZeroRedundancyOptimizer):
+    """torch's, whose fused kernel also finds its counts of steps on the GPU after a resume."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load as torch's does, which puts all counts on the CPU."""
+        super().load_state_dict(state_dict)
+        for group in self.optim.param_groups:
+            for parameter in group["params"] if group.get("fused") else ():
+                state = self.optim.state.get(parameter, {})
+                if "step" in state:
+                    state["step"] = state["step"].to(parameter.device)
 
 
 def gather_state(optimizer: Optimizer) -> None:

@@ -149,8 +149,8 @@ def build_trainer(run: Run, model: nn.Module, loader: Iterable[list[dict]]) -> T
     if cfg.train.shard_optimizer:
         optimizer = shard(optimizer)
     ddp = dict(cfg.train.ddp)
-    if run.device.type == "cpu":
-        ddp["device_ids"] = None  # DDP takes none on a CPU
+    on_gpu = run.device.type == "cuda"
+    ddp["device_ids"] = [torch.cuda.current_device()] if on_gpu else None  # a CPU has none
     bfloat16 = ddp.pop("bf16_compression", False)
     model = create_ddp_model(model, **ddp)
     if bfloat16 and isinstance(model, DistributedDataParallel):
