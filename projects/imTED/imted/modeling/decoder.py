@@ -175,4 +175,8 @@ class DecoderBoxHead(MAEDecoder):
 
     def forward(self, roi_features: torch.Tensor) -> torch.Tensor:
         """Turn RoI features (R, D, h, w) into one vector each, (R, C)."""
+        if not torch.jit.is_tracing() and not len(roi_features):
+            # Fused attention on a GPU takes no empty batch; all stays part of the graph.
+            one = roi_features.new_zeros(1, *roi_features.shape[1:])
+            return self.forward(torch.cat([roi_features, one]))[:0]
         return self.box_norm(self.decoder_blocks(self.embed_rois(roi_features)))

@@ -35,13 +35,18 @@ class ImTEDDetector(GeneralizedRCNN):
         by_size: dict[torch.Size, list[int]] = defaultdict(list)
         for place, item in enumerate(batched_inputs):
             by_size[item["image"].shape].append(place)
-        if len(by_size) < 2:
-            return super().inference(batched_inputs, detected_instances, do_postprocess)
         results: dict[int, Any] = {}
         for places in by_size.values():
             inputs = [batched_inputs[place] for place in places]
             given = detected_instances and [detected_instances[place] for place in places]
-            found = super().inference(inputs, given, do_postprocess)
+            found = super().inference(inputs, given, do_postprocess=False)
+            for instances in found:
+                if instances.has("pred_masks"):
+                    # Else they are pasted at places that are rounded to their precision.
+                    instances.pred_masks = instances.pred_masks.float()
+            if do_postprocess:
+                sizes = [instances.image_size for instances in found]
+                found = self._postprocess(found, inputs, sizes)
             results.update(zip(places, found, strict=True))
         return [results[place] for place in range(len(batched_inputs))]
 

@@ -22,19 +22,19 @@ class FusedAttention(Attention):
         batch, height, width, channels = x.shape
         tokens = height * width
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         bias = None
         if self.use_rel_pos:
+            heads = batch * self.num_heads
             bias = add_decomposed_rel_pos(
-                q.new_zeros(len(q), tokens, tokens),
-                q,
+                q.new_zeros(heads, tokens, tokens),
+                q.flatten(0, 1),
                 self.rel_pos_h,
                 self.rel_pos_w,
                 (height, width),
                 (height, width),
-            )
-        out = scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        out = out.unflatten(0, (batch, self.num_heads)).transpose(1, 2)
+            ).unflatten(0, (batch, self.num_heads))
+        out = scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)
         return self.proj(out.reshape(batch, height, width, channels))
 
 

@@ -103,7 +103,7 @@ def open_onnx(path: str) -> Run:
     names = [output.name for output in session.get_outputs()]
 
     def run(image: torch.Tensor) -> dict[str, torch.Tensor]:
-        outputs = session.run(None, {"image": image.contiguous().numpy()})
+        outputs = session.run(None, {"image": image.cpu().contiguous().numpy()})
         return {n: torch.from_numpy(np.asarray(v)) for n, v in zip(names, outputs, strict=True)}
 
     return run

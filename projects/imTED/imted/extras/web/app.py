@@ -105,7 +105,7 @@ def create_app(predictor: Predictor, threshold: float = 0.5, host: str = "127.0.
         with model:
             weights = box_attention(predictor.model, predictor.preprocess(image), box)
         # As many digits as a picture can show.
-        return {"weights": weights[0].double().numpy().round(4).tolist()}
+        return {"weights": weights[0].cpu().double().numpy().round(4).tolist()}
 
     @app.post("/reconstruction")
     def reconstruction() -> dict[str, Any]:

@@ -81,7 +81,7 @@ def decoder_attention(head: DecoderBoxHead, roi_features: torch.Tensor) -> torch
     finally:
         for handle in handles:
             handle.remove()
-    return torch.stack(weights, dim=1)
+    return torch.stack(weights, dim=1)[: len(roi_features)]  # no RoIs are tried as one
 
 
 def attention_weights(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
