@@ -81,7 +81,7 @@ def _try(run: Run, args: argparse.Namespace, images: int) -> None:
     print(f"largest of {args.samples} samples: {height} x {width} pixels, {objects} objects")
     print("images a step  peak memory  images/s")
     best = 0
-    for trial in try_batches(run, sample, images):
+    for trial in try_batches(run, sample, images, several=args.num_gpus > 1):
         if trial.memory is None:
             print(f"{trial.images:13d}  does not fit")
         else:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarking import batch_size
+from benchmarking.batch_size import STEPS
 from imted.config.load import load_config, override_config
 from imted.config.resolve import resolve
 from imted.errors import UserError
@@ -71,6 +72,8 @@ def test_what_it_prints_keeps_an_iterations_images(tool, run, memory, capsys, mo
     printed = capsys.readouterr().out
     assert set(seen) == {n for n in (1, 2, 4, 8) if n <= 8 // gpus and n <= 2 * expected}
     assert ("does not fit" in printed) == (most < 8)
+    # Where an iteration is to have several steps, two are tried.
+    assert all(seen.count(n) == STEPS * min(2, 8 // gpus // n) for n in set(seen) if n <= most)
     words = re.findall(r"[\w.]+=\d+", printed)
     cfg = load_config(CONFIG)
     override_config(cfg, words, CONFIG)

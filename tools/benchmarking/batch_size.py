@@ -49,26 +49,31 @@ def largest_sample(run: Run, number: int) -> dict[str, Any]:
     return max(samples, key=lambda s: (s["image"].numel(), len(s.get("instances", ()))))
 
 
-def try_batches(run: Run, sample: dict[str, Any], images: int) -> Iterator[Trial]:
+def try_batches(
+    run: Run, sample: dict[str, Any], images: int, several: bool = False
+) -> Iterator[Trial]:
     """Try numbers of images that an iteration can be cut into, up to the first that is too many.
 
     Args:
         run: What is to be trained.
         sample: Stands for every image.
         images: Images in an iteration on this GPU; the divisors of this number are tried.
+        several: Whether this GPU is one of several, which exchange their gradients.
     """
     for number in (n for n in range(1, images + 1) if images % n == 0):
-        trial = _try(run, sample, number)
+        # A second step of an iteration finds the gradients of the first in memory.
+        one = run.changed({"train.accumulation_steps": min(2, images // number)})
+        trial = _try(one, sample, number, several)
         yield trial
         if trial.memory is None:
             return
 
 
-def _try(run: Run, sample: dict[str, Any], images: int) -> Trial:
+def _try(run: Run, sample: dict[str, Any], images: int, several: bool) -> Trial:
     if run.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(run.device)
     try:
-        return _steps(run, sample, images)
+        return _steps(run, sample, images, several)
     except torch.OutOfMemoryError:
         pass  # with the error go the frames that hold tensors
     finally:
@@ -77,15 +82,21 @@ def _try(run: Run, sample: dict[str, Any], images: int) -> Trial:
     return Trial(images)
 
 
-def _steps(run: Run, sample: dict[str, Any], images: int) -> Trial:
-    trial = run.changed({"train.accumulation_steps": 1})
-    cfg = trial.cfg
+def _steps(run: Run, sample: dict[str, Any], images: int, several: bool) -> Trial:
+    cfg = run.cfg
     model = build(cfg.model, "model").to(run.device)
     freeze(model, cfg.train.frozen)
-    trainer = build_trainer(trial, model, repeat([sample] * images))
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    buckets = torch.empty(trained if several else 0, device=run.device)  # as DDP has them
+    trainer = build_trainer(run, model, repeat([sample] * images))
+    # A first scale that is too large would skip the updates, and their state with them.
+    fp16 = trainer.grad_scaler.is_enabled()
+    trainer.grad_scaler = torch.amp.GradScaler(run.device.type, init_scale=1.0, enabled=fp16)
     if cfg.train.frozen_eval:
         trainer.register_hooks([FrozenEvalHook(model, cfg.train.frozen)])
     if cfg.train.ema.enabled:
         trainer.register_hooks([EMAHook(model, cfg.train.ema.decay)])
     seconds = [timed(lambda: trainer.train(0, 1), run.device) for _ in range(STEPS)]
-    return Trial(images, peak_memory(run.device), images / median(seconds[1:]))
+    del buckets
+    images_an_iteration = images * cfg.train.accumulation_steps
+    return Trial(images, peak_memory(run.device), images_an_iteration / median(seconds[1:]))

@@ -56,7 +56,9 @@ def _time_steps(
             if repeat >= 0:
                 system.seconds.append(seconds)
             if device.type == "cuda":
-                system.memory = max(system.memory, torch.cuda.max_memory_allocated(device))
+                others = sum(held(other) for other in systems if other is not system)
+                peak = torch.cuda.max_memory_allocated(device) - others
+                system.memory = max(system.memory, peak)
     for _ in range(max(1, repeats // 2)):
         for system in systems:
             for stage, seconds in step_by_stage(system, batch, device).items():
@@ -65,6 +67,14 @@ def _time_steps(
         with FlopCounterMode(display=False) as counter:
             step(system, batch)
         system.flops = counter.get_total_flops()
+
+
+def held(system: System) -> int:
+    """Return the bytes of what a system keeps from one step to the next."""
+    tensors = [*system.model.parameters(), *system.model.buffers()]
+    if system.optimizer is not None:
+        tensors += [v for s in system.optimizer.state.values() for v in s.values()]
+    return sum(t.untyped_storage().nbytes() for t in tensors if isinstance(t, torch.Tensor))
 
 
 def step(system: System, batch: Batch, mark: Callable[[str], None] = lambda stage: None) -> None:
