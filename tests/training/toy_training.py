@@ -17,7 +17,8 @@ class ToyModel(nn.Module):
         self.net = nn.Sequential(nn.Linear(4, dim), nn.Dropout(dropout), nn.Linear(dim, 1))
 
     def forward(self, batch):
-        y = self.net(self.norm(torch.stack([sample["x"] for sample in batch])))
+        x = torch.stack([sample["x"] for sample in batch]).to(self.net[0].weight.device)
+        y = self.net(self.norm(x))
         if not self.training:
             return [{"y": value.item()} for value in y]
         return {"loss_a": (y**2).mean(), "loss_b": (y - 1).abs().mean()}
