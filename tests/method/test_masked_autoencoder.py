@@ -67,15 +67,18 @@ def test_loss_is_the_mean_square_over_hidden_patches(small_mae, norm_pix_loss):
     assert loss["loss_reconstruction"].item() == pytest.approx(np.mean(errors), rel=1e-5)
 
 
-def test_prediction_equals_a_masked_autoencoder_written_out(small_mae, randomize, reference):
+@pytest.mark.parametrize("grid", [(4, 4), (2, 8)])
+def test_prediction_equals_a_masked_autoencoder_written_out(small_mae, randomize, reference, grid):
     mae = randomize(small_mae())
     state = official_weights(mae)
-    images = random_images()
+    images = random_images(*grid)
     noise = torch.rand(2, 16, generator=torch.Generator().manual_seed(3))
     prediction, hidden = mae.reconstruct(images, noise)
+    positions = reference.positions(state["decoder_pos_embed"], grid)
+    positions = torch.cat([state["decoder_pos_embed"][0, :1], positions])
     for n in range(2):
         visible = sorted(range(16), key=lambda place: noise[n, place])[:4]
-        tokens = reference.patch_tokens(images[n], state, PATCH, (4, 4))
+        tokens = reference.patch_tokens(images[n], state, PATCH, grid)
         cls_token = state["cls_token"][0] + state["pos_embed"][0, :1]
         tokens = torch.cat([cls_token, *(tokens[place][None] for place in visible)])
         tokens = reference.blocks(tokens, state, "blocks", 3, 2)
@@ -85,7 +88,7 @@ def test_prediction_equals_a_masked_autoencoder_written_out(small_mae, randomize
         full = [tokens[0]] + [state["mask_token"][0, 0]] * 16
         for token, place in zip(tokens[1:], visible, strict=True):
             full[1 + place] = token
-        tokens = torch.stack(full) + state["decoder_pos_embed"][0]
+        tokens = torch.stack(full) + positions
         tokens = reference.blocks(tokens, state, "decoder_blocks", 2, 4)
         tokens = reference.layer_norm(tokens, state, "decoder_norm")
         expected = reference.linear(tokens, state, "decoder_pred")[1:]

@@ -5,7 +5,8 @@ import pytest
 import torch
 from detectron2.config import instantiate
 from detectron2.structures import Boxes, ImageList
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import layer_norm
 
 from imted.checkpoint import load_checkpoint
 from imted.config.load import load_config
@@ -49,8 +50,13 @@ def test_regions_lie_in_the_image_and_have_the_sizes_asked_for():
             assert low - 1e-3 <= values.min() and values.max() <= high + 1e-3
             assert values.mean() == pytest.approx((low + high) / 2, abs=0.03)
             assert values.std() == pytest.approx((high - low) / math.sqrt(12), rel=0.03)
-        # Places are uniform over where the box fits.
-        assert (boxes[:, 0] / (width - w)).mean() == pytest.approx(0.5, abs=0.02)
+        # Places are uniform over where the box fits, and nothing depends on another.
+        x, y = boxes[:, 0] / (width - w), boxes[:, 1] / (height - h)
+        for place in (x, y):
+            assert place.mean() == pytest.approx(0.5, abs=0.02)
+            assert place.std() == pytest.approx(1 / math.sqrt(12), rel=0.03)
+        related = torch.corrcoef(torch.stack([x, y, size, ratio]))
+        assert (related - torch.eye(4)).abs().max() < 0.08
 
 
 def test_a_region_larger_than_its_image_is_as_large_as_it():
@@ -115,6 +121,11 @@ def test_a_tokens_pixels_come_from_the_decoder_of_the_detector(small_regions, sm
     head.load_state_dict(shared, strict=False)
     rois = torch.randn(5, 32, 7, 7, generator=torch.Generator().manual_seed(0))
     tokens = decoder.decoder_blocks(decoder.embed_rois(rois))
+    # Each token's own pixels, by a norm and a linear layer.
+    state = model.roi_heads.prediction.state_dict()
+    normed = layer_norm(tokens, (16,), state["norm.weight"], state["norm.bias"], 1e-6)
+    expected = normed @ state["linear.weight"].T + state["linear.bias"]
+    torch.testing.assert_close(model.roi_heads.decode(rois), expected, rtol=1e-5, atol=1e-5)
     averaged = head.decoder_blocks(head.embed_rois(rois))
     assert tokens.shape == (5, 49, 16)
     torch.testing.assert_close(tokens.mean(dim=1), averaged, rtol=1e-5, atol=1e-5)
@@ -178,6 +189,18 @@ def test_a_pyramid_of_another_width_starts_at_random_and_its_modulator_too(
     report = load_checkpoint(detector, path)
     assert report.left_out["pyramid.simfp_2.4.weight"] == "the model's pyramid is of another width"
     assert report.left_out["modulator.scale"] == "the model's modulator is of another width"
+    assert not detector.roi_heads.box_pooler.scale.any()
+
+
+def test_a_modulator_without_its_whole_pyramid_starts_anew(regions_file, small_detector):
+    """It reads what the pyramid gives, which would be noise."""
+    path, _ = regions_file
+    weights = load_file(path)
+    del weights["pyramid.simfp_2.4.weight"]
+    save_file(weights, path)
+    detector = small_detector()
+    report = load_checkpoint(detector, path)
+    assert "modulator.scale" in report.left_out and "pyramid.simfp_2.0.weight" in report.left_out
     assert not detector.roi_heads.box_pooler.scale.any()
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from detectron2.config import LazyCall as L
-from detectron2.config import instantiate
+from detectron2.config import LazyConfig, instantiate
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead
@@ -10,6 +10,7 @@ from detectron2.utils.events import EventStorage
 from torch.nn.functional import layer_norm
 
 from imted.checkpoint import load_checkpoint
+from imted.compat import detectron2_config_file
 from imted.errors import UserError
 from imted.modeling import VARIANTS, DecoderBoxHead, ModulatedPooler, parts
 
@@ -297,3 +298,17 @@ def test_of_an_image_in_which_the_rpn_sees_nothing_the_best_proposal_is_read(
     # A box for each of the classes, as the regressors are theirs.
     assert [len(output["instances"]) for output in outputs] == [3, 3]
     assert len(empty) == 0
+
+
+def test_the_baselines_head_is_that_of_detectron2s_vitdet(small_detector):
+    """Four convolutions with LayerNorm and one linear layer, as wide as this model's pyramid."""
+    vitdet = LazyConfig.load(detectron2_config_file("common/models/mask_rcnn_vitdet.py")).model
+    theirs = vitdet.roi_heads.box_head
+    head = small_detector("baseline").roi_heads.box_head
+    theirs.input_shape = ShapeSpec(channels=12, width=7, height=7)
+    theirs.conv_dims = [12] * len(theirs.conv_dims)
+    theirs.fc_dims = [head.output_shape.channels] * len(theirs.fc_dims)
+    expected = instantiate(theirs)
+    assert [(n, p.shape) for n, p in head.named_parameters()] == [
+        (n, p.shape) for n, p in expected.named_parameters()
+    ]

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from detectron2.modeling.poolers import ROIPooler as D2ROIPooler
+from detectron2.modeling.poolers import assign_boxes_to_levels
 from detectron2.structures import Boxes
 from torchvision.ops import roi_align
 
@@ -49,12 +50,17 @@ def test_it_is_detectron2s_pooler():
     boxes = []
     for count in (7, 0):
         corner = torch.rand(count, 2, generator=generator) * 100
-        boxes.append(Boxes(torch.cat([corner, corner + 60 * torch.rand(count, 2)], dim=1)))
-    settings = dict(scales=(1 / 4, 1 / 8, 1 / 16, 1 / 32), canonical_box_size=56)
+        size = 60 * torch.rand(count, 2, generator=generator)
+        boxes.append(Boxes(torch.cat([corner, corner + size], dim=1)))
+    # Boxes of all four levels.
+    settings = dict(scales=(1 / 4, 1 / 8, 1 / 16, 1 / 32), canonical_box_size=24)
     ours = ROIPooler(7, sampling_ratio=0, **settings)
     theirs = D2ROIPooler(7, sampling_ratio=0, pooler_type="ROIAlignV2", **settings)
-    features[3].requires_grad_()
-    torch.testing.assert_close(ours(features, boxes), theirs(features, boxes))
+    used = assign_boxes_to_levels(boxes, theirs.min_level, theirs.max_level, 24, 4)
+    assert set(used.tolist()) == {0, 1, 2, 3}
+    trained = [feature.requires_grad_() for feature in features]  # where ours computes otherwise
+    assert all(isinstance(pooler, SeparableROIAlign) for pooler in ours.level_poolers)
+    torch.testing.assert_close(ours(trained, boxes), theirs(trained, boxes))
     assert not ours.state_dict()
 
 
@@ -80,10 +86,12 @@ def test_large_maps_traces_and_inference_take_torchvisions_kernel(monkeypatch):
 
 
 def test_averages_are_taken_in_full_precision_under_autocast():
-    maps, rois = random_maps().bfloat16().requires_grad_(), random_rois().float()
+    rois = random_rois().float()
     align = SeparableROIAlign((7, 7), 1 / 16, 0, True)
-    with torch.autocast("cpu", torch.bfloat16):
-        pooled = align(maps, rois)
-    expected = roi_align(maps.float(), rois, (7, 7), 1 / 16, 0, True)
-    assert pooled.dtype == torch.bfloat16
-    torch.testing.assert_close(pooled, expected.bfloat16(), rtol=0.01, atol=0.01)
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.01)):
+        maps = random_maps().to(dtype).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            pooled = align(maps, rois)
+        expected = roi_align(maps.float(), rois, (7, 7), 1 / 16, 0, True).to(dtype)
+        assert pooled.dtype == dtype
+        torch.testing.assert_close(pooled, expected, rtol=tolerance, atol=tolerance)

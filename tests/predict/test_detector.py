@@ -27,6 +27,20 @@ def test_a_run_is_loaded_without_its_data(detector_run, tmp_path):
     assert all(torch.equal(weights[name], v) for name, v in loaded.model.state_dict().items())
 
 
+def test_the_average_predicts_where_the_average_was_evaluated(detector_run):
+    folder = detector_run()
+    path = folder / "model_final.pth"
+    saved = torch.load(path, weights_only=True)
+    saved["ema"] = {name: value + 1 for name, value in saved["model"].items()}
+    torch.save(saved, path)
+    for enabled, key in ((True, "ema"), (False, "model")):
+        cfg = LazyConfig.load(str(folder / "config.yaml"))
+        cfg.train.ema.enabled = enabled
+        LazyConfig.save(cfg, str(folder / "config.yaml"))
+        loaded = load_run(str(folder)).model.state_dict()
+        assert all(torch.equal(saved[key][name], value) for name, value in loaded.items())
+
+
 def test_the_package_offers_it(detector_run):
     model = imted.load_detector(str(detector_run()))
     assert model.roi_heads.num_classes == 3

@@ -124,3 +124,28 @@ def test_nothing_found():
 def test_a_detector_without_masks():
     merged = merged_boxes([([100, 100, 190, 160], 0, 0.8)], masks=False)
     assert len(merged) == 1 and not merged.has("pred_masks")
+
+
+def test_an_object_has_the_highest_score_that_a_window_gave_it():
+    """The whole image, which comes first, sees it in small and is less sure."""
+    box = [100, 100, 190, 160]
+    windows = tile_windows(300, 500, 128, 48)
+    found = [see(w, [(box, 0, 0.9 if i else 0.4)]) for i, w in enumerate(windows)]
+    merged = merge_tiles(windows, found, (300, 500), 0.5)
+    shares = [
+        max(0, min(box[2], w.right) - max(box[0], w.left))
+        * max(0, min(box[3], w.bottom) - max(box[1], w.top))
+        / (90 * 60)
+        for w in windows[1:]
+    ]
+    assert max(shares) > 0.5
+    assert merged.scores.tolist() == pytest.approx([0.9 * max(shares)])
+
+
+@pytest.mark.parametrize(("threshold", "left"), [(0.5, [0.9]), (0.7, [0.9, 0.8])])
+def test_two_boxes_of_one_window_are_told_apart_by_nms(threshold, left):
+    windows = tile_windows(100, 100, 128, 48)
+    assert len(windows) == 1
+    objects = [([0, 0, 80, 40], 0, 0.9), ([20, 0, 100, 40], 0, 0.8)]  # IoU 60 / 100
+    merged = merge_tiles(windows, [see(windows[0], objects)], (100, 100), threshold)
+    assert merged.scores.tolist() == pytest.approx(left)

@@ -1,12 +1,19 @@
 import json
+import math
 import shlex
 
 import pytest
 import torch
 from detectron2.engine import SimpleTrainer
 from paths import CONFIG
+from torch import nn
 
+from imted.checkpoint import load_checkpoint
+from imted.config.load import load_config
+from imted.config.resolve import Run
 from imted.errors import UserError
+from imted.training.checkpointers import DescribedCheckpointer
+from imted.training.evaluate import do_test
 from imted.training.trainer import Trainer
 
 
@@ -139,6 +146,62 @@ def test_outputs_of_a_run(trained):
         assert part in log
     best = json.loads((trained / "model_best.json").read_text())
     assert best["metric"] == "bbox/AP" and best["value"] >= ap
+
+
+@pytest.mark.parametrize("norm", [1.0, 2.0])
+def test_a_run_trains_as_its_config_says(train_net, tmp_path, norm):
+    """Of SGD at a rate of 1, a step is the clipped gradient times the schedule's multiplier."""
+    words = ["optimizer._target_=torch.optim.SGD", "optimizer.lr=1", "optimizer.weight_decay=0"]
+    words += ["train.clip_grad.max_norm=0.001", f"train.clip_grad.norm_type={norm}"]
+    words += ["train.ema.decay=0.7", "train.checkpointer.period=1", "train.max_iter=5"]
+    assert train_net(f"train.output_dir={tmp_path}", *words) == 0
+    saved = [checkpoint(tmp_path, f"model_{i:07d}.pth") for i in range(5)]
+    for i in range(1, 5):
+        before, after = saved[i - 1]["model"], saved[i]["model"]
+        step = torch.cat([(after[name] - before[name]).flatten() for name in after])
+        multiplier = (1 + math.cos(math.pi * i / 5)) / 2
+        assert step.double().norm(norm).item() == pytest.approx(0.001 * multiplier, rel=0.01)
+        for name, average in saved[i]["ema"].items():
+            expected = 0.7 * saved[i - 1]["ema"][name] + 0.3 * after[name]
+            torch.testing.assert_close(average, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_run_that_diverges_ends_after_as_many_bad_steps_as_its_config_says(
+    train_net, tmp_path, capsys
+):
+    words = ["optimizer._target_=torch.optim.SGD", "optimizer.lr=1e30", "train.max_bad_steps=3"]
+    words += ["train.clip_grad.enabled=false", "train.max_iter=30", "train.eval_period=0"]
+    assert train_net(f"train.output_dir={tmp_path}", *words) == 1
+    assert "3 steps in a row (train.max_bad_steps)" in capsys.readouterr().err
+
+
+def test_as_many_of_the_latest_checkpoints_are_kept_as_the_config_says(train_net, tmp_path):
+    words = [f"train.output_dir={tmp_path}", "train.checkpointer.period=1"]
+    assert train_net(*words, "train.max_iter=4") == 0
+    numbered = "model_" + "[0-9]" * 7 + ".pth"
+    assert len(list(tmp_path.glob(numbered))) == 4  # of the 5 that the toy keeps
+    assert (
+        train_net("--resume", *words, "train.max_iter=6", "train.checkpointer.max_to_keep=3") == 0
+    )
+    kept = sorted(path.name for path in tmp_path.glob(numbered))
+    assert kept == [f"model_{i:07d}.pth" for i in (3, 4, 5)]
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded_nor_evaluated(tmp_path):
+    model = nn.Linear(2, 1)
+    checkpointer = DescribedCheckpointer(model, str(tmp_path), None)
+    checkpointer.save("model_0000000")
+    with torch.no_grad():
+        model.weight[0, 1] = math.nan
+    with pytest.raises(UserError, match=r"model_0000001\.pth isn't saved.*finite"):
+        checkpointer.save("model_0000001")
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000000.pth"
+    assert not (tmp_path / "model_0000001.pth").exists()
+    torch.save({"model": model.state_dict()}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=r"other\.pth .*finite"):
+        load_checkpoint(nn.Linear(2, 1), str(tmp_path / "other.pth"))
+    with pytest.raises(UserError, match=r"The model.*finite"):
+        do_test(Run.of(load_config(CONFIG)), model)
 
 
 @pytest.mark.parametrize("ema", [True, False])

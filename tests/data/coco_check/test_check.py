@@ -326,6 +326,25 @@ def test_repairable_finding(folder, tmp_path, name):
     assert sum(len(r["annotations"]) for r in load_coco_json(path, str(folder.images))) == len(left)
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("ignored", "iscrowd", 1),
+        ("area absent", "area", 100),
+        ("area of text", "area", 100),
+        ("area null", "area", 100),
+        ("iscrowd null", "iscrowd", 0),
+        ("iscrowd of text", "iscrowd", 0),
+    ],
+)
+def test_what_is_missing_is_filled_in(folder, tmp_path, name, field, value):
+    assert annotation(folder, 11)["area"] == 100
+    REPAIRABLE[name][0](folder)
+    path = write_repaired(check(folder), str(tmp_path / "run")).json_file
+    (entry,) = [e for e in json.loads(Path(path).read_text())["annotations"] if e["id"] == 11]
+    assert entry[field] == value
+
+
 def test_boxes_are_clipped_and_sizes_taken_from_the_file(folder):
     del folder.content["images"][0]["height"], annotation(folder, 11)["segmentation"]
     annotation(folder, 11).update(bbox=[30, -5, 20, 10])

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from imted.errors import UserError
-from imted.extras.analysis.bootstrap import compare, draw, resampled_average_precisions
+from imted.extras.analysis.bootstrap import (
+    _difference,
+    compare,
+    draw,
+    resampled_average_precisions,
+)
 from imted.extras.analysis.confusion import confusion_matrix
 from imted.extras.analysis.curves import f1_curves, precision_curves
 from imted.extras.analysis.evaluation import (
@@ -86,6 +91,12 @@ def test_a_better_run_is_told_from_a_worse_one(random_run):
     assert ap.low <= ap.value <= ap.high and ap.excludes_zero and ap.value > 0
     other_way, _ = compare(better, worse, num_resamples=200)
     assert other_way["AP"].low == pytest.approx(-ap.high)
+
+
+def test_the_interval_has_95_of_100_draws():
+    changes = np.random.default_rng(0).permutation(np.arange(1001.0))
+    found = _difference(1.0, 3.0, changes)
+    assert (found.value, found.low, found.high) == pytest.approx((2, 25, 975))
 
 
 def test_the_best_threshold_by_trying_all(random_run):

@@ -267,7 +267,9 @@ def _build_hooks(
         built.append(GatherStateHook(save_period))
     periodic = None
     if main:
-        periodic = PeriodicCheckpointer(checkpointer, save_period, train.checkpointer.max_to_keep)
+        periodic = PeriodicCheckpointer(
+            checkpointer, save_period, max_to_keep=train.checkpointer.max_to_keep
+        )
         built.append(periodic)
     # Before the evaluation, which a stopped run does after --resume.
     built.append(StopHook(checkpointer, periodic))
