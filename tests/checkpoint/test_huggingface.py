@@ -95,12 +95,27 @@ def test_transformers_reads_what_we_write(tmp_path, golden):
 
 def test_there_and_back(tmp_path):
     model, other = build_mae(), build_mae()
+    model.pixel_mean += 120
+    model.pixel_std += 50
+    model.mask_ratio = 0.6
     save_mae(model, str(tmp_path / "mae"))
     load_checkpoint(other, str(tmp_path / "mae"))
     for key, value in model.state_dict().items():
         torch.testing.assert_close(other.state_dict()[key], value, rtol=0, atol=0)
     written = json.loads((tmp_path / "mae" / "config.json").read_text())
     assert {key: written[key] for key in SIZES} == SIZES
+    assert written["mask_ratio"] == 0.6
+    # transformers scales bytes to 1 before it normalises them.
+    preprocessor = json.loads((tmp_path / "mae" / "preprocessor_config.json").read_text())
+    byte = 137.0
+    ours = (byte - model.pixel_mean.flatten()) / model.pixel_std.flatten()
+    theirs = [
+        (byte * preprocessor["rescale_factor"] - mean) / std
+        for mean, std in zip(preprocessor["image_mean"], preprocessor["image_std"], strict=True)
+    ]
+    assert ours.tolist() == pytest.approx(theirs, rel=1e-5)
+    side = written["image_size"]
+    assert preprocessor["size"] == {"height": side, "width": side}
 
 
 def test_older_files_name_the_decoders_layers_otherwise(tmp_path, golden):
