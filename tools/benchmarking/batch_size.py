@@ -90,8 +90,7 @@ def _steps(run: Run, sample: dict[str, Any], images: int, several: bool) -> Tria
     buckets = torch.empty(trained if several else 0, device=run.device)  # as DDP has them
     trainer = build_trainer(run, model, repeat([sample] * images))
     # A first scale that is too large would skip the updates, and their state with them.
-    fp16 = trainer.grad_scaler.is_enabled()
-    trainer.grad_scaler = torch.amp.GradScaler(run.device.type, init_scale=1.0, enabled=fp16)
+    trainer.grad_scaler.load_state_dict({**trainer.grad_scaler.state_dict(), "scale": 1.0})
     if cfg.train.frozen_eval:
         trainer.register_hooks([FrozenEvalHook(model, cfg.train.frozen)])
     if cfg.train.ema.enabled:

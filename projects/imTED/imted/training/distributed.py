@@ -200,17 +200,15 @@ def leaving_process_group() -> Iterator[None]:
     NCCL's would wait for what is under way, which is for the others, who wait for this one: its
     exit is what ends them.
     """
+    alone = False
     try:
         yield
-    except Stopped:
-        leave_process_group()  # all have agreed to
+    except BaseException as error:
+        alone = not isinstance(error, Stopped)  # to which all have agreed
         raise
-    except BaseException:
-        if not (dist.is_initialized() and dist.get_backend() == "nccl"):
+    finally:
+        if not (alone and dist.is_initialized() and dist.get_backend() == "nccl"):
             leave_process_group()
-        raise
-    else:
-        leave_process_group()
 
 
 def leave_process_group() -> None:
